@@ -1,0 +1,25 @@
+//! What the user's threads write to. Recording is infallible and never locks or allocates; all
+//! resolving of names happens above, in the registry.
+//!
+//! A handle is a reference count on a *core*. Cores belong to one series; the tick thread is their
+//! only reader. A core whose instance was stopped is no longer *live*: its handles do nothing.
+
+mod bucket;
+mod counter;
+mod distribution;
+mod drops;
+mod gauge;
+mod histogram;
+mod query;
+
+pub use counter::{Counter, UpDownCounter};
+pub use gauge::Gauge;
+pub use histogram::Histogram;
+pub use query::{ClassifiedQuery, Query, QueryGuard, Timed, TryTimed};
+
+pub(crate) use bucket::{SCALE, lower_bound, upper_bound};
+pub(crate) use counter::{CounterCore, UpDownCore};
+pub(crate) use distribution::{Buckets, Delta, Distribution};
+pub(crate) use drops::{DropReason, Drops};
+pub(crate) use gauge::GaugeCore;
+pub(crate) use histogram::{HistogramCore, Measure};

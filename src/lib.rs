@@ -1,0 +1,14 @@
+//! highwater
+#![allow(dead_code, unused_imports)]
+
+mod clock;
+mod event;
+mod instrument;
+mod name;
+mod registry;
+pub mod sample;
+pub mod semconv;
+mod sync;
+
+pub use instrument::*;
+pub use name::{Labels, Unit, UnknownUnit};

@@ -1,0 +1,226 @@
+//! What exists: every metric with its unit and help, every series with its labels, and the core
+//! behind each. Resolving a name locks; recording through the handle that comes back does not.
+//!
+//! A series' identity is its metric's name and its labels; [`SeriesId`] is the interned form. Ids
+//! are dense, never reused, and only ever added, so a reader that knows `n` series catches up by
+//! reading from `n` on.
+
+mod catalog;
+mod collector;
+mod series;
+mod snapshot;
+
+pub(crate) use catalog::{Kind, Metric};
+pub(crate) use collector::{Collector, Frame, Reading};
+pub(crate) use series::{Instrument, Series, SeriesId};
+pub(crate) use snapshot::{Data, Point, Snapshot};
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use crate::{
+    instrument::{
+        Counter, CounterCore, DropReason, Drops, Gauge, GaugeCore, Histogram, HistogramCore,
+        Measure, UpDownCore, UpDownCounter,
+    },
+    name::{Labels, Unit},
+    semconv,
+    sync::{Arc, AtomicUsize, Ordering, RwLock},
+};
+
+/// OpenTelemetry's default cardinality limit per metric.
+pub(crate) const DEFAULT_CARDINALITY_LIMIT: usize = 2_000;
+
+/// All metrics and series of one instance.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    limit: usize,
+    drops: Arc<Drops>,
+    /// How many series there are, to be asked for without the lock.
+    known: AtomicUsize,
+    state: RwLock<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    metrics: HashMap<Arc<str>, MetricState>,
+    series: Vec<Arc<Series>>,
+    retired: bool,
+}
+
+#[derive(Debug)]
+struct MetricState {
+    metric: Arc<Metric>,
+    series: HashMap<Labels, SeriesId>,
+    overflow: Option<SeriesId>,
+}
+
+impl Registry {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, drops: Arc::default(), known: AtomicUsize::new(0), state: RwLock::default() }
+    }
+
+    pub(crate) fn drops(&self) -> &Arc<Drops> {
+        &self.drops
+    }
+
+    /// How many series there are.
+    pub(crate) fn len(&self) -> usize {
+        self.known.load(Ordering::Acquire)
+    }
+
+    /// Appends the series from the `known.len()`th on.
+    pub(crate) fn catch_up(&self, known: &mut Vec<Arc<Series>>) {
+        if known.len() < self.len() {
+            known.extend_from_slice(&self.state.read().series[known.len()..]);
+        }
+    }
+
+    /// States a metric's unit and help; what a series said before stands, empty fields are filled.
+    pub(crate) fn describe(&self, name: &str, kind: Kind, unit: Unit, help: &str) {
+        let mut state = self.state.write();
+        let metric = state.metric(name, kind);
+        metric.metric.describe(unit, help);
+    }
+
+    pub(crate) fn counter(&self, name: &str, labels: &Labels) -> Counter {
+        match self.resolve(name, Kind::Counter, labels) {
+            Instrument::Counter(core) => Counter(core),
+            _ => Counter(retired(CounterCore::new(), CounterCore::retire)),
+        }
+    }
+
+    /// A sum somebody else keeps, in fractions: CPU seconds. Set through a gauge.
+    pub(crate) fn observed_counter(&self, name: &str, labels: &Labels) -> Gauge {
+        self.gauge_like(name, Kind::ObservedCounter, labels)
+    }
+
+    pub(crate) fn up_down_counter(&self, name: &str, labels: &Labels) -> UpDownCounter {
+        match self.resolve(name, Kind::UpDownCounter, labels) {
+            Instrument::UpDown(core) => UpDownCounter(core),
+            _ => UpDownCounter(retired(UpDownCore::new(), UpDownCore::retire)),
+        }
+    }
+
+    /// A non-monotonic sum somebody else keeps: bytes in use. Set through a gauge.
+    pub(crate) fn observed_up_down(&self, name: &str, labels: &Labels) -> Gauge {
+        self.gauge_like(name, Kind::ObservedUpDown, labels)
+    }
+
+    pub(crate) fn gauge(&self, name: &str, labels: &Labels) -> Gauge {
+        self.gauge_like(name, Kind::Gauge, labels)
+    }
+
+    pub(crate) fn histogram(&self, name: &str, measure: Measure, labels: &Labels) -> Histogram {
+        match self.resolve(name, Kind::Histogram(measure), labels) {
+            Instrument::Histogram(core) => Histogram(core),
+            _ => {
+                let core = HistogramCore::new(measure, self.drops.clone());
+                Histogram(retired(core, HistogramCore::retire))
+            }
+        }
+    }
+
+    fn gauge_like(&self, name: &str, kind: Kind, labels: &Labels) -> Gauge {
+        match self.resolve(name, kind, labels) {
+            Instrument::Gauge(core) => Gauge(core),
+            _ => Gauge(retired(GaugeCore::new(self.drops.clone()), GaugeCore::retire)),
+        }
+    }
+
+    fn resolve(&self, name: &str, kind: Kind, labels: &Labels) -> Instrument {
+        if let Some(found) = self.state.read().find(name, kind, labels) {
+            return found;
+        }
+        let mut state = self.state.write();
+        state.insert(self, name, kind, labels)
+    }
+
+    /// Makes every handle inert, those not yet resolved too.
+    pub(crate) fn retire(&self) {
+        let mut state = self.state.write();
+        state.retired = true;
+        for series in &state.series {
+            series.instrument.retire();
+        }
+    }
+}
+
+/// A core without a series: its handle does nothing.
+fn retired<C>(core: C, retire: impl Fn(&C)) -> Arc<C> {
+    retire(&core);
+    Arc::new(core)
+}
+
+impl State {
+    fn find(&self, name: &str, kind: Kind, labels: &Labels) -> Option<Instrument> {
+        let metric = self.metrics.get(name)?;
+        if metric.metric.kind != kind {
+            return None;
+        }
+        let id = metric.series.get(labels)?;
+        Some(self.series[id.index()].instrument.clone())
+    }
+
+    fn metric(&mut self, name: &str, kind: Kind) -> &mut MetricState {
+        match self.metrics.entry(Arc::from(name)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let metric = Arc::new(Metric::new(new.key().clone(), kind));
+                new.insert(MetricState { metric, series: HashMap::new(), overflow: None })
+            }
+        }
+    }
+
+    fn insert(
+        &mut self,
+        registry: &Registry,
+        name: &str,
+        kind: Kind,
+        labels: &Labels,
+    ) -> Instrument {
+        let next = SeriesId::new(self.series.len());
+        let retired = self.retired;
+        let metric = self.metric(name, kind);
+        if metric.metric.kind != kind {
+            registry.drops.count(DropReason::KindConflict);
+            log::warn!(
+                "highwater: {name:?} is a {} and cannot be a {} too: what is recorded through the second handle is dropped",
+                metric.metric.kind,
+                kind
+            );
+            return Instrument::Conflict;
+        }
+        // Checked before anything is inserted, so that a flood of label sets leaves nothing behind.
+        let (id, labels) = if let Some(id) = metric.series.get(labels) {
+            (*id, None)
+        } else if metric.series.len() < registry.limit {
+            metric.series.insert(labels.clone(), next);
+            (next, Some(labels.clone()))
+        } else {
+            registry.drops.count(DropReason::Cardinality);
+            match metric.overflow {
+                Some(id) => (id, None),
+                None => {
+                    metric.overflow = Some(next);
+                    log::warn!(
+                        "highwater: {name:?} has {} label sets, its limit: further ones are recorded together under {}=\"true\"",
+                        registry.limit,
+                        semconv::OTEL_METRIC_OVERFLOW
+                    );
+                    (next, Some(Labels::new([(semconv::OTEL_METRIC_OVERFLOW, "true")])))
+                }
+            }
+        };
+        let Some(labels) = labels else {
+            return self.series[id.index()].instrument.clone();
+        };
+        let instrument = Instrument::new(kind, &registry.drops);
+        if retired {
+            instrument.retire();
+        }
+        let metric = metric.metric.clone();
+        self.series.push(Arc::new(Series { id, metric, labels, instrument: instrument.clone() }));
+        registry.known.store(self.series.len(), Ordering::Release);
+        instrument
+    }
+}

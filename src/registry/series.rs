@@ -1,0 +1,67 @@
+//! One series: a metric with a label set, and the core its handles write to.
+
+use super::{Kind, Metric};
+use crate::{
+    instrument::{CounterCore, Drops, GaugeCore, HistogramCore, UpDownCore},
+    name::Labels,
+    sync::Arc,
+};
+
+/// The interned identity of a series within its registry: dense, from zero, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SeriesId(u32);
+
+impl SeriesId {
+    pub(crate) fn new(index: usize) -> Self {
+        Self(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Series {
+    pub(crate) id: SeriesId,
+    pub(crate) metric: Arc<Metric>,
+    pub(crate) labels: Labels,
+    pub(crate) instrument: Instrument,
+}
+
+/// The core behind a series.
+#[derive(Debug, Clone)]
+pub(crate) enum Instrument {
+    Counter(Arc<CounterCore>),
+    UpDown(Arc<UpDownCore>),
+    /// Gauges, and sums that are read from elsewhere.
+    Gauge(Arc<GaugeCore>),
+    Histogram(Arc<HistogramCore>),
+    /// The name belongs to another kind.
+    Conflict,
+}
+
+impl Instrument {
+    pub(super) fn new(kind: Kind, drops: &Arc<Drops>) -> Self {
+        match kind {
+            Kind::Counter => Self::Counter(Arc::new(CounterCore::new())),
+            Kind::UpDownCounter => Self::UpDown(Arc::new(UpDownCore::new())),
+            Kind::Gauge | Kind::ObservedCounter | Kind::ObservedUpDown => {
+                Self::Gauge(Arc::new(GaugeCore::new(drops.clone())))
+            }
+            Kind::Histogram(measure) => {
+                Self::Histogram(Arc::new(HistogramCore::new(measure, drops.clone())))
+            }
+        }
+    }
+
+    pub(super) fn retire(&self) {
+        match self {
+            Self::Counter(core) => core.retire(),
+            Self::UpDown(core) => core.retire(),
+            Self::Gauge(core) => core.retire(),
+            Self::Histogram(core) => core.retire(),
+            Self::Conflict => {}
+        }
+    }
+}
