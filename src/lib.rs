@@ -1,8 +1,11 @@
 //! highwater
 #![allow(dead_code, unused_imports)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod alert;
 mod clock;
 mod event;
+mod front;
 mod instrument;
 mod name;
 mod registry;
@@ -12,3 +15,5 @@ mod sync;
 
 pub use instrument::*;
 pub use name::{Labels, Unit, UnknownUnit};
+mod engine;
+mod env;

@@ -18,3 +18,31 @@ pub const QUERY_IN_FLIGHT: &str = "highwater.query.in_flight";
 pub const TIMER_DURATION: &str = "highwater.timer.duration";
 /// The name of a timed thing that is no database query.
 pub const TIMER_NAME: &str = "highwater.timer.name";
+/// Calls of a timed thing that have started and not yet ended.
+pub const TIMER_IN_FLIGHT: &str = "highwater.timer.in_flight";
+
+/// How long a round of the engine took, in seconds.
+pub const TICK_DURATION: &str = "highwater.tick.duration";
+/// Rounds of the engine that were due and did not take place.
+pub const TICK_MISSED: &str = "highwater.tick.missed";
+/// What was not recorded, evaluated or delivered as it should have been, by `reason`.
+pub const DROPPED: &str = "highwater.dropped";
+/// Why something was dropped.
+pub const REASON: &str = "reason";
+/// How many series there are.
+pub const SERIES_COUNT: &str = "highwater.series.count";
+/// Bytes held by a part of highwater, by `component`.
+pub const OWN_MEMORY: &str = "highwater.own.memory";
+/// Mistakes found in the environment at start.
+pub const CONFIG_MISTAKES: &str = "highwater.config.mistakes";
+/// Silences in force.
+pub const SILENCE_ACTIVE: &str = "highwater.silence.active";
+
+/// Where an alert stands: 0 inactive, 1 no data, 2 error, 3 pending, 4 firing.
+pub const ALERT_STATE: &str = "highwater.alert.state";
+/// What an alert's rule compares.
+pub const ALERT_VALUE: &str = "highwater.alert.value";
+/// What it is compared with.
+pub const ALERT_THRESHOLD: &str = "highwater.alert.threshold";
+/// The alert's name, as Prometheus labels it.
+pub const ALERTNAME: &str = "alertname";
