@@ -1,6 +1,7 @@
 //! What an operator may change without a build: `HIGHWATER_*`. It wins over the builder, which
 //! wins over `OTEL_*`. A mistake here never keeps a service from starting: it is logged, counted
-//! in `highwater.config.mistakes`, and the setting is left as it was.
+//! in `highwater.config.mistakes`, and the setting is left as it was. (`HIGHWATER_OTLP_ENDPOINT`
+//! is read where the other endpoints are, in `export::otlp`.)
 
 use std::{path::PathBuf, time::Duration};
 
@@ -23,7 +24,6 @@ pub(crate) struct Env {
     pub(crate) rules: Vec<(String, Change)>,
     /// The kinds of sink that stay.
     pub(crate) sinks: Option<Vec<String>>,
-    pub(crate) export: Option<Export>,
     pub(crate) silence_file: Option<PathBuf>,
     pub(crate) mistakes: Vec<String>,
 }
@@ -36,13 +36,6 @@ pub(crate) enum Change {
     Clear(f64),
     SeverityCap(Severity),
     HoldFor(Duration),
-}
-
-/// Where to push.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Export {
-    Off,
-    To(String),
 }
 
 impl Env {
@@ -89,10 +82,6 @@ impl Env {
             }
             env.sinks = Some(kept);
         }
-        env.export = get("HIGHWATER_ENDPOINT").map(|value| match value.trim() {
-            "off" => Export::Off,
-            endpoint => Export::To(endpoint.to_owned()),
-        });
         env.silence_file = get("HIGHWATER_SILENCE_FILE").map(PathBuf::from);
         env
     }
@@ -167,7 +156,6 @@ mod tests {
             ("HIGHWATER_TICK", "500ms"),
             ("HIGHWATER_RULES", "A=off, B.threshold=0.9,B.clear=0.8 ,C.severity=info,C.for=2m"),
             ("HIGHWATER_SINKS", "log"),
-            ("HIGHWATER_ENDPOINT", "http://collector:4318"),
             ("HIGHWATER_SILENCE_FILE", "silences"),
         ]);
         assert!(env.disabled);
@@ -183,7 +171,6 @@ mod tests {
             ]
         );
         assert_eq!(env.sinks, Some(vec!["log".to_owned()]));
-        assert_eq!(env.export, Some(Export::To("http://collector:4318".into())));
         assert_eq!(env.mistakes, Vec::<String>::new());
     }
 
@@ -192,7 +179,6 @@ mod tests {
         assert!(read(&[("OTEL_SDK_DISABLED", "TRUE")]).disabled);
         // OpenTelemetry: only "true" means true.
         assert!(!read(&[("OTEL_SDK_DISABLED", "1")]).disabled);
-        assert_eq!(read(&[("HIGHWATER_ENDPOINT", "off")]).export, Some(Export::Off));
         assert_eq!(read(&[("HIGHWATER_SINKS", "off")]).sinks, Some(vec![]));
     }
 

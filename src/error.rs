@@ -1,6 +1,8 @@
 //! What can go wrong before anything runs, and when it ends.
 
-use std::{fmt, time::Duration};
+use std::fmt;
+
+use crate::name::UnknownUnit;
 
 /// Everything that kept an instance from starting: all mistakes at once, each naming the value
 /// and what is allowed.
@@ -40,14 +42,18 @@ pub enum Problem {
         "the process already has a `metrics` recorder: use `start` instead of `install` and put `hw.recorder()` beside it with metrics-util's `Fanout`"
     )]
     Recorder,
-    /// The operating system refused a thread.
-    #[error("cannot start the thread {name:?}: {source}")]
-    Thread {
-        /// Its name.
-        name: &'static str,
-        /// What the system said.
-        source: std::io::Error,
+    /// A metric was described with a unit that is none.
+    #[error("metric {metric:?}: {unknown}")]
+    Unit {
+        /// The metric.
+        metric: String,
+        /// What was given.
+        #[source]
+        unknown: UnknownUnit,
     },
+    /// The operating system refused a thread.
+    #[error(transparent)]
+    Thread(#[from] crate::engine::ThreadError),
 }
 
 impl Error {
@@ -89,8 +95,9 @@ impl std::error::Error for Error {
 pub struct InstallError {
     /// Why.
     pub error: Error,
-    /// As it was: [`start`](crate::Builder::start) it, or drop it.
-    pub builder: crate::Builder,
+    /// As it was, to be [`start`](crate::Builder::start)ed instead; `None` if the operating system
+    /// refused a thread.
+    pub builder: Option<Box<crate::Builder>>,
 }
 
 impl fmt::Debug for InstallError {
@@ -109,34 +116,4 @@ impl std::error::Error for InstallError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.error.source()
     }
-}
-
-/// No rule has the name an alert was asked for by.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no rule is named {name:?}; there are: {}", known.join(", "))]
-pub struct UnknownAlert {
-    pub(crate) name: String,
-    pub(crate) known: Vec<String>,
-}
-
-/// What a shutdown could not finish in time.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ShutdownError {
-    /// A thread was still at work when the deadline came; what it had not delivered is lost.
-    #[error("{thread:?} did not finish within {timeout:?}")]
-    Deadline {
-        /// Which.
-        thread: &'static str,
-        /// The deadline that was given.
-        timeout: Duration,
-    },
-    /// The receiver did not take everything.
-    #[error("{requests} requests were not delivered: {reason}")]
-    Undelivered {
-        /// How many.
-        requests: usize,
-        /// The last error.
-        reason: String,
-    },
 }

@@ -50,6 +50,11 @@ impl Labels {
         self.0.is_empty()
     }
 
+    /// Whether both are one and the same set, found without comparing.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// This set with one label added or replaced; an empty value removes it.
     #[must_use]
     pub fn with(&self, key: &str, value: &str) -> Self {

@@ -46,3 +46,18 @@ pub const ALERT_VALUE: &str = "highwater.alert.value";
 pub const ALERT_THRESHOLD: &str = "highwater.alert.threshold";
 /// The alert's name, as Prometheus labels it.
 pub const ALERTNAME: &str = "alertname";
+
+/// Data points a receiver took (no `error.type`) or never will (with one). [Development](https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/).
+pub const EXPORTED_POINTS: &str = "otel.sdk.exporter.metric_data_point.exported";
+/// Log records a receiver took (no `error.type`) or never will (with one).
+pub const EXPORTED_LOGS: &str = "otel.sdk.exporter.log.exported";
+/// Attempts to send that failed and were made again, by `signal`.
+pub const EXPORT_RETRIES: &str = "highwater.export.retries";
+/// `metrics` or `logs`.
+pub const SIGNAL: &str = "signal";
+/// Requests waiting to be taken.
+pub const EXPORT_QUEUE_SIZE: &str = "highwater.export.queue.size";
+/// Bytes of the requests waiting to be taken.
+pub const EXPORT_QUEUE_BYTES: &str = "highwater.export.queue.memory";
+/// Age of the oldest data waiting to be taken, in seconds.
+pub const EXPORT_QUEUE_AGE: &str = "highwater.export.queue.age";

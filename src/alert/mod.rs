@@ -10,7 +10,7 @@ pub use crate::event::{ResolveReason, RuleInfo, Severity, State, Transition};
 pub use channel::{Alerts, channel};
 pub use silence::Silence;
 pub use sink::{Sink, to_fn, to_log};
-pub use watch::Watch;
+pub use watch::{UnknownAlert, Watch};
 
 pub(crate) use silence::{Silences, parse_file as parse_silence_file};
 #[cfg(test)]

@@ -27,6 +27,11 @@ use crate::{
 pub struct Watch(Arc<Cell>);
 
 impl Watch {
+    /// The watch of an instance that is switched off: inactive for ever.
+    pub(crate) fn inert() -> Self {
+        Self(Arc::new(Cell::new(pack(State::Inactive, 0.0))))
+    }
+
     /// Whether any of its alerts is firing. One relaxed load.
     #[inline]
     pub fn is_firing(&self) -> bool {
@@ -52,6 +57,14 @@ impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watch").field("state", &self.state()).field("level", &self.level()).finish()
     }
+}
+
+/// No rule has the name an alert was asked for by.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no rule is named {name:?}; there are: {}", known.join(", "))]
+pub struct UnknownAlert {
+    pub(crate) name: String,
+    pub(crate) known: Vec<String>,
 }
 
 type Cell = AtomicU64;
@@ -102,14 +115,14 @@ impl Watches {
         if let Some(known) = entries.iter().find(|e| &*e.name == name && e.narrow == *narrow) {
             return Watch(known.cell.clone());
         }
-        let cell = Arc::new(Cell::new(pack(State::Inactive, 0.0)));
+        let watch = Watch::inert();
         entries.push(Entry {
             name: Arc::from(name),
             narrow: narrow.clone(),
-            cell: cell.clone(),
+            cell: watch.0.clone(),
             worst: (State::Inactive, 0.0),
         });
-        Watch(cell)
+        watch
     }
 
     /// Writes every cell anew from all alerts' readings.

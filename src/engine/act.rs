@@ -9,11 +9,15 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    thread::{self, JoinHandle},
+    thread,
     time::Duration,
 };
 
-use super::mailbox::{Mail, Mailbox};
+use super::{
+    mailbox::{Mail, Mailbox},
+    stop::Stop,
+    telemetry::{Losses, count},
+};
 use crate::{
     alert::Sink,
     clock::Moment,
@@ -28,26 +32,14 @@ const MAX_REPLACEMENTS: usize = 3;
 /// How many transitions wait.
 const CAPACITY: usize = 1_024;
 
+pub(super) const NAME: &str = "highwater-act";
+
 /// The sinks and their thread.
 #[derive(Debug)]
 pub(super) struct Actors {
     shared: Arc<Shared>,
-    worker: Mutex<Option<JoinHandle<()>>>,
-    /// What the worker was seen doing, and since when.
+    /// The call the worker was seen in, and since when.
     seen: (u64, Moment),
-}
-
-/// What could not be delivered.
-#[derive(Debug, Default)]
-pub(crate) struct Undelivered {
-    /// The mailbox was full.
-    pub(crate) queue_full: AtomicU64,
-    /// The sink refused: its channel was full or abandoned.
-    pub(crate) refused: AtomicU64,
-    /// The sink panicked.
-    pub(crate) panicked: AtomicU64,
-    /// The sink was still busy with an earlier call.
-    pub(crate) hung: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -61,13 +53,15 @@ struct Shared {
     /// The worker in charge; one that finds another number here has been replaced.
     in_charge: AtomicU64,
     left_behind: AtomicUsize,
-    undelivered: Arc<Undelivered>,
+    losses: Arc<Losses>,
+    stop: Arc<Stop>,
 }
 
 impl Actors {
     pub(super) fn start(
         sinks: Vec<Sink>,
-        undelivered: Arc<Undelivered>,
+        losses: Arc<Losses>,
+        stop: Arc<Stop>,
         now: Moment,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
@@ -77,16 +71,17 @@ impl Actors {
             call: AtomicU64::new(0),
             in_charge: AtomicU64::new(0),
             left_behind: AtomicUsize::new(0),
-            undelivered,
+            losses,
+            stop,
         });
-        let worker = spawn(shared.clone(), 0)?;
-        Ok(Self { shared, worker: Mutex::new(Some(worker)), seen: (0, now) })
+        spawn(&shared, 0)?;
+        Ok(Self { shared, seen: (0, now) })
     }
 
     /// Queues a transition for every sink; never waits.
     pub(super) fn tell(&self, transition: &Arc<Transition>) {
         if self.shared.mailbox.push(transition.clone()).is_err() {
-            self.shared.undelivered.queue_full.fetch_add(1, Ordering::Relaxed);
+            count(&self.shared.losses.sink_queue_full);
         }
     }
 
@@ -104,36 +99,27 @@ impl Actors {
         let number = self.shared.in_charge.load(Ordering::Relaxed) + 1;
         self.shared.left_behind.fetch_add(1, Ordering::Relaxed);
         self.shared.in_charge.store(number, Ordering::Release);
-        match spawn(self.shared.clone(), number) {
-            Ok(worker) => *self.worker.lock() = Some(worker),
+        if let Err(why) = spawn(&self.shared, number) {
             // The old one takes up its charge again when its call comes back.
-            Err(why) => {
-                self.shared.in_charge.store(number - 1, Ordering::Release);
-                self.shared.left_behind.fetch_sub(1, Ordering::Relaxed);
-                log::warn!("highwater: a sink hangs and no thread can be started beside it: {why}");
-            }
+            self.shared.in_charge.store(number - 1, Ordering::Release);
+            self.shared.left_behind.fetch_sub(1, Ordering::Relaxed);
+            log::warn!("highwater: a sink hangs and no thread can be started beside it: {why}");
         }
         self.seen = (0, now);
-    }
-
-    /// Nothing more will come; the thread ends when all is told.
-    pub(super) fn close(&self) {
-        self.shared.mailbox.close();
-    }
-
-    pub(super) fn take_worker(&self) -> Option<JoinHandle<()>> {
-        self.worker.lock().take()
     }
 }
 
 impl Drop for Actors {
+    /// Nothing more will come: the thread ends when all is told.
     fn drop(&mut self) {
-        self.close();
+        self.shared.mailbox.close();
     }
 }
 
-fn spawn(shared: Arc<Shared>, number: u64) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("highwater-act".to_owned()).spawn(move || shared.work(number))
+fn spawn(shared: &Arc<Shared>, number: u64) -> io::Result<()> {
+    let shared = shared.clone();
+    thread::Builder::new().name(NAME.to_owned()).spawn(move || shared.work(number))?;
+    Ok(())
 }
 
 impl Shared {
@@ -150,6 +136,7 @@ impl Shared {
             }
             self.call.store(0, Ordering::Relaxed);
         }
+        self.stop.ended(NAME);
     }
 
     /// Which sink hears what next; `None` when nothing more will come.
@@ -172,15 +159,14 @@ impl Shared {
     fn deliver(&self, sink: &Mutex<Sink>, transition: &Arc<Transition>) {
         // Only a call that was left behind can hold it.
         let Some(mut sink) = sink.try_lock() else {
-            self.undelivered.hung.fetch_add(1, Ordering::Relaxed);
+            count(&self.losses.sink_hung);
             return;
         };
         match catch_unwind(AssertUnwindSafe(|| sink.deliver(transition))) {
             Ok(true) => {}
-            Ok(false) => _ = self.undelivered.refused.fetch_add(1, Ordering::Relaxed),
+            Ok(false) => count(&self.losses.sink_refused),
             Err(_) => {
-                let count = self.undelivered.panicked.fetch_add(1, Ordering::Relaxed);
-                if count == 0 {
+                if self.losses.sink_panicked.fetch_add(1, Ordering::Relaxed) == 0 {
                     log::error!("highwater: a {} sink panicked on {transition}", sink.name());
                 }
             }
@@ -198,25 +184,25 @@ mod tests {
         clock::Clock,
     };
 
-    fn start(sinks: Vec<Sink>) -> (Actors, Arc<Undelivered>, Moment) {
-        let (undelivered, now) = (Arc::<Undelivered>::default(), Clock::system().now());
-        (Actors::start(sinks, undelivered.clone(), now).unwrap(), undelivered, now)
+    fn start(sinks: Vec<Sink>) -> (Actors, Arc<Losses>, Arc<Stop>, Moment) {
+        let (losses, stop) = (Arc::<Losses>::default(), Arc::<Stop>::default());
+        let now = Clock::system().now();
+        (Actors::start(sinks, losses.clone(), stop.clone(), now).unwrap(), losses, stop, now)
     }
 
-    fn finish(actors: &Actors) {
-        actors.close();
-        actors.take_worker().unwrap().join().unwrap();
+    fn finish(actors: Actors, stop: &Stop) {
+        drop(actors);
+        assert!(stop.wait_for_end(NAME, None));
     }
 
     #[test]
     fn a_panicking_sink_keeps_nothing_from_the_others() {
         let (sink, mut alerts) = channel(8);
-        let (actors, undelivered, _) = start(vec![to_fn(|_| panic!("on purpose")), sink]);
+        let (actors, losses, stop, _) = start(vec![to_fn(|_| panic!("on purpose")), sink]);
         actors.tell(&transition("A"));
         actors.tell(&transition("B"));
-        finish(&actors);
-        assert_eq!(undelivered.panicked.load(Ordering::Relaxed), 2);
-        drop(actors);
+        finish(actors, &stop);
+        assert_eq!(losses.sink_panicked.load(Ordering::Relaxed), 2);
         assert_eq!(&*alerts.recv().unwrap().rule.name, "A");
         assert_eq!(&*alerts.recv().unwrap().rule.name, "B");
     }
@@ -226,9 +212,8 @@ mod tests {
         let (release, hang) = mpsc::channel::<()>();
         let (sink, mut alerts) = channel(8);
         let hanging = to_fn(move |_| _ = hang.recv());
-        let (mut actors, undelivered, start) = start(vec![hanging, sink]);
+        let (mut actors, losses, stop, start) = start(vec![hanging, sink]);
         let later = |seconds| Moment { mono: start.mono + Duration::from_secs(seconds), ..start };
-        let old = actors.take_worker().unwrap();
         actors.tell(&transition("A"));
         while actors.shared.call.load(Ordering::Relaxed) == 0 {
             thread::yield_now();
@@ -241,22 +226,23 @@ mod tests {
         actors.tell(&transition("B"));
         assert_eq!(&*alerts.recv().unwrap().rule.name, "A", "the transition it hung on too");
         assert_eq!(&*alerts.recv().unwrap().rule.name, "B");
-        assert_eq!(undelivered.hung.load(Ordering::Relaxed), 1);
+        assert_eq!(losses.sink_hung.load(Ordering::Relaxed), 1);
         drop(release);
-        old.join().unwrap();
-        assert_eq!(actors.shared.left_behind.load(Ordering::Relaxed), 0);
-        finish(&actors);
+        while actors.shared.left_behind.load(Ordering::Relaxed) != 0 {
+            thread::yield_now();
+        }
+        finish(actors, &stop);
     }
 
     #[test]
     fn a_full_mailbox_is_counted() {
         let (release, hang) = mpsc::channel::<()>();
-        let (actors, undelivered, _) = start(vec![to_fn(move |_| _ = hang.recv())]);
+        let (actors, losses, stop, _) = start(vec![to_fn(move |_| _ = hang.recv())]);
         for _ in 0..CAPACITY + 2 {
             actors.tell(&transition("A"));
         }
-        assert!(undelivered.queue_full.load(Ordering::Relaxed) >= 1);
+        assert!(losses.sink_queue_full.load(Ordering::Relaxed) >= 1);
         drop(release);
-        finish(&actors);
+        finish(actors, &stop);
     }
 }

@@ -1,0 +1,252 @@
+//! What an instance is made of, said in code; checked all at once when it starts.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    alert::{self, Sink},
+    clock::Clock,
+    engine::{Engine, Plan, TICK_RANGE},
+    env::{self, Change, Env, Lookup},
+    error::{Error, InstallError, Problem},
+    export::otlp,
+    front::{self, Recorder},
+    handle::{self, Highwater},
+    name::Unit,
+    registry::{DEFAULT_CARDINALITY_LIMIT, Registry},
+    rule::{self, Evaluator, Rule},
+    sample::{self, Sampler},
+    sync::Arc,
+};
+
+/// What the cardinality limit may be.
+const CARDINALITY_RANGE: std::ops::RangeInclusive<usize> = 1..=1_000_000;
+
+/// Says what an instance is made of; from [`Highwater::builder`].
+///
+/// Setters never fail: [`start`](Self::start) and [`install`](Self::install) report every mistake
+/// together.
+#[must_use = "nothing runs until `start` or `install`"]
+pub struct Builder {
+    service: String,
+    resource: Vec<(String, String)>,
+    tick: Duration,
+    cardinality_limit: usize,
+    described: Vec<(String, String, String)>,
+    samplers: Vec<Box<dyn Sampler>>,
+    without: Vec<String>,
+    presets: bool,
+    rules: Vec<Rule>,
+    sinks: Vec<Sink>,
+    export: otlp::Config,
+}
+
+impl Builder {
+    pub(crate) fn new(service: &str) -> Self {
+        Self {
+            service: service.to_owned(),
+            resource: Vec::new(),
+            tick: Duration::from_secs(1),
+            cardinality_limit: DEFAULT_CARDINALITY_LIMIT,
+            described: Vec::new(),
+            samplers: Vec::new(),
+            without: Vec::new(),
+            presets: true,
+            rules: Vec::new(),
+            sinks: Vec::new(),
+            export: otlp::from_env(),
+        }
+    }
+
+    /// Adds a resource attribute, such as `deployment.environment.name`; it wins over
+    /// `OTEL_RESOURCE_ATTRIBUTES`.
+    pub fn resource(mut self, key: &str, value: &str) -> Self {
+        self.resource.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// How often everything is sampled and every rule evaluated: 1 s by default, 100 ms to 60 s.
+    /// `HIGHWATER_TICK` wins over it.
+    pub fn tick(mut self, every: Duration) -> Self {
+        self.tick = every;
+        self
+    }
+
+    /// How many label sets a metric may have: 2,000 by default, 1 to 1,000,000. Those beyond are
+    /// recorded together in one series with `otel.metric.overflow`, and counted.
+    pub fn cardinality_limit(mut self, label_sets: usize) -> Self {
+        self.cardinality_limit = label_sets;
+        self
+    }
+
+    /// States a metric's unit (see [`Unit::parse`]) and help ahead of its first use.
+    pub fn describe(mut self, metric: &str, unit: &str, help: &str) -> Self {
+        self.described.push((metric.to_owned(), unit.to_owned(), help.to_owned()));
+        self
+    }
+
+    /// Reads something more once a tick. [`sample::process`], [`sample::system`] and
+    /// [`sample::memory`] are on by default; a sampler of the same name takes a default's place.
+    pub fn sample(mut self, sampler: impl Sampler + 'static) -> Self {
+        self.samplers.push(Box::new(sampler));
+        self
+    }
+
+    /// Adds a rule. One with the identity of a [preset](rule::preset) (group, name and labels)
+    /// takes its place.
+    pub fn rule(mut self, rule: Rule) -> Self {
+        self.rules.push(rule);
+        self
+    }
+
+    /// Leaves out a preset rule or a default sampler by its name.
+    pub fn without(mut self, name: &str) -> Self {
+        self.without.push(name.to_owned());
+        self
+    }
+
+    /// Leaves out all [preset rules](rule::preset).
+    pub fn without_presets(mut self) -> Self {
+        self.presets = false;
+        self
+    }
+
+    /// Tells `sink` of every alert's transition. Without any, [`alert::to_log`] is told.
+    pub fn sink(mut self, sink: Sink) -> Self {
+        self.sinks.push(sink);
+        self
+    }
+
+    /// Where metrics and alerts are pushed: by default where `OTEL_EXPORTER_OTLP_ENDPOINT` points,
+    /// and nowhere if it is not set.
+    pub fn export(mut self, to: otlp::Config) -> Self {
+        self.export = to;
+        self
+    }
+
+    /// Starts without touching anything of the process: several instances can run side by side.
+    /// It stops with the last clone of the handle.
+    ///
+    /// # Errors
+    /// Every mistake in the builder, together. A mistake in the environment is none: it is
+    /// logged, counted, and the setting left as it was.
+    pub fn start(self) -> Result<Highwater, Error> {
+        self.start_in(&env::process)
+    }
+
+    /// Starts with an environment of the caller's.
+    pub(crate) fn start_in(self, lookup: Lookup<'_>) -> Result<Highwater, Error> {
+        let env = Env::read(lookup);
+        let problems = self.problems();
+        if !problems.is_empty() {
+            return Err(Error(problems));
+        }
+        self.run(env, lookup)
+    }
+
+    /// Starts, becomes the process' [`metrics`] recorder and its [global](crate::global) instance,
+    /// and runs until [`Highwater::shutdown`] or the process' end, whether or not the handle is
+    /// kept.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); also when an instance is installed already, or the process has
+    /// another `metrics` recorder (then `start` and [`Highwater::recorder`] are the way). The
+    /// builder comes back in the error.
+    pub fn install(self) -> Result<Highwater, InstallError> {
+        let refuse = |error: Error, builder| Err(InstallError { error, builder });
+        let mut global = handle::GLOBAL.write();
+        if global.is_some() {
+            return refuse(Problem::Installed.into(), Some(Box::new(self)));
+        }
+        let problems = self.problems();
+        if !problems.is_empty() {
+            return refuse(Error(problems), Some(Box::new(self)));
+        }
+        if !front::install_forwarder() {
+            return refuse(Problem::Recorder.into(), Some(Box::new(self)));
+        }
+        match self.run(Env::read(&env::process), &env::process) {
+            Err(error) => refuse(error, None),
+            Ok(instance) => {
+                front::forward_to(Some(instance.recorder()));
+                *global = Some(instance.clone());
+                Ok(instance)
+            }
+        }
+    }
+
+    /// Everything wrong with what was said in code.
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut setting = |setting, value: String, allowed| {
+            problems.push(Problem::Setting { setting, value, allowed });
+        };
+        if self.service.trim().is_empty() {
+            setting("service name", format!("{:?}", self.service), "it must not be empty");
+        }
+        if !TICK_RANGE.contains(&self.tick) {
+            setting("tick", format!("{:?}", self.tick), "it must be from 100 ms to 60 s");
+        }
+        if !CARDINALITY_RANGE.contains(&self.cardinality_limit) {
+            let value = self.cardinality_limit.to_string();
+            setting("cardinality limit", value, "it must be from 1 to 1,000,000");
+        }
+        for (key, value) in &self.resource {
+            if key.trim().is_empty() {
+                setting("resource attribute", format!("{key:?} = {value:?}"), "its key must not be empty");
+            }
+        }
+        for (metric, unit, _) in &self.described {
+            if metric.trim().is_empty() {
+                setting("described metric", format!("{metric:?}"), "its name must not be empty");
+            }
+            if let Err(unknown) = Unit::parse(unit) {
+                problems.push(Problem::Unit { metric: metric.clone(), unknown });
+            }
+        }
+        problems.extend(rule::check(&self.all_rules()).into_iter().map(Problem::Rule));
+        problems.extend(self.export.mistakes().into_iter().map(Problem::Export));
+        problems
+    }
+
+    /// Presets and rules, the latter in the former's place where they are the same.
+    fn all_rules(&self) -> Vec<Rule> {
+        let mut rules = if self.presets { rule::preset::all() } else { Vec::new() };
+        rules.retain(|preset| {
+            !self.without.iter().any(|name| name == preset.name())
+                && !self.rules.iter().any(|own| own.is_same(preset))
+        });
+        rules.extend(self.rules.iter().cloned());
+        rules
+    }
+
+    fn run(mut self, mut env: Env, lookup: Lookup<'_>) -> Result<Highwater, Error> {
+        if env.disabled {
+            log::info!("highwater: disabled by the environment");
+            return Ok(Highwater::inert(Arc::new(Registry::new(self.cardinality_limit)), &self.all_rules()));
+        }
+        let mut rules = self.all_rules();
+        adjust(&mut rules, &mut env);
+        let (settings, mistakes) = self.export.resolve(lookup);
+        env.mistakes.extend(mistakes);
+        for mistake in &env.mistakes {
+            log::warn!("highwater: {mistake}");
+        }
+        todo!()
+    }
+}
+
+/// Applies what the operator changed; a change that does not fit its rule is a mistake and left
+/// out.
+fn adjust(rules: &mut Vec<Rule>, env: &mut Env) {
+    todo!()
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("service", &self.service)
+            .field("tick", &self.tick)
+            .field("rules", &self.rules.len())
+            .finish_non_exhaustive()
+    }
+}
