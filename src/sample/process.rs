@@ -86,12 +86,13 @@ fn read(procfs: &Procfs) -> Result<Reading, Failure> {
 
     let stat = procfs.process_stat()?;
     let status = procfs.process_status()?.unwrap_or_default();
+    let estimate = || stat.resident_pages.saturating_mul(param::page_size() as u64);
     let ticks_per_second = param::clock_ticks_per_second().max(1) as f64;
     let seconds = |ticks: u64| ticks as f64 / ticks_per_second;
     let since_boot = time::clock_gettime(time::ClockId::Boottime);
     let since_boot = since_boot.tv_sec as f64 + since_boot.tv_nsec as f64 / 1e9;
     Ok(Reading {
-        resident: Some(stat.resident_pages.saturating_mul(param::page_size() as u64)),
+        resident: status.resident.or_else(|| Some(estimate())),
         virtual_size: Some(stat.virtual_size),
         // Hidden where procfs tells of processes only.
         physical: procfs.meminfo().ok().map(|info| info.total),
