@@ -204,7 +204,7 @@ impl Builder {
             }
         }
         problems.extend(rule::check(&self.all_rules()).into_iter().map(Problem::Rule));
-        problems.extend(self.export.mistakes().into_iter().map(Problem::Export));
+        problems.extend(self.export.check().into_iter().map(Problem::Export));
         problems
     }
 
@@ -219,26 +219,98 @@ impl Builder {
         rules
     }
 
-    fn run(mut self, mut env: Env, lookup: Lookup<'_>) -> Result<Highwater, Error> {
-        if env.disabled {
-            log::info!("highwater: disabled by the environment");
-            return Ok(Highwater::inert(Arc::new(Registry::new(self.cardinality_limit)), &self.all_rules()));
-        }
+    fn run(self, env: Env, lookup: Lookup<'_>) -> Result<Highwater, Error> {
         let mut rules = self.all_rules();
-        adjust(&mut rules, &mut env);
-        let (settings, mistakes) = self.export.resolve(lookup);
-        env.mistakes.extend(mistakes);
-        for mistake in &env.mistakes {
+        let registry = Arc::new(Registry::new(self.cardinality_limit));
+        if env.disabled {
+            log::info!("highwater: switched off by the environment");
+            registry.retire();
+            return Ok(Highwater::new(registry, &rules, None));
+        }
+        let mut mistakes = env.mistakes;
+        for (name, change) in env.rules {
+            if let Err(why) = change_rules(&mut rules, &name, change) {
+                mistakes.push(format!("HIGHWATER_RULES: {name:?}: {why}"));
+            }
+        }
+        let (settings, wrong) = self.export.resolve(lookup);
+        mistakes.extend(wrong.iter().map(ToString::to_string));
+        let attributes = self.resource.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let (resource, wrong) = otlp::Resource::new(&self.service, attributes, lookup);
+        mistakes.extend(wrong.iter().map(ToString::to_string));
+        let export = settings.and_then(|settings| {
+            // Certificates named by the environment; those given in code were checked.
+            otlp::Exporter::new(settings, &resource).map_err(|why| mistakes.push(why)).ok()
+        });
+        for mistake in &mistakes {
             log::warn!("highwater: {mistake}");
         }
-        todo!()
+        for (metric, unit, help) in &self.described {
+            registry.describe(metric, Unit::parse(unit).unwrap_or_default(), help);
+        }
+        let tick = env.tick.unwrap_or(self.tick);
+        let mut sinks = self.sinks;
+        if sinks.is_empty() {
+            sinks.push(alert::to_log());
+        }
+        if let Some(kept) = &env.sinks {
+            sinks.retain(|sink| kept.iter().any(|name| name == sink.name()));
+        }
+        let mut samplers: Vec<Box<dyn Sampler>> = vec![
+            Box::new(sample::process()),
+            Box::new(sample::system()),
+            Box::new(sample::memory()),
+        ];
+        samplers.retain(|default| {
+            let name = default.name();
+            !self.without.iter().any(|left_out| left_out == name)
+                && !self.samplers.iter().any(|own| own.name() == name)
+        });
+        samplers.extend(self.samplers);
+
+        let handle_rules = rules.clone();
+        let evaluator = Evaluator::new(rules, tick)
+            .map_err(|wrong| Error(wrong.into_iter().map(Problem::Rule).collect()))?;
+        let engine = Engine::start(Plan {
+            registry: registry.clone(),
+            clock: Clock::system(),
+            tick,
+            samplers,
+            rules: evaluator,
+            sinks,
+            export,
+            silence_file: env.silence_file,
+            mistakes: mistakes.len() as u64,
+        })
+        .map_err(Problem::Thread)?;
+        Ok(Highwater::new(registry, &handle_rules, Some(engine)))
     }
 }
 
-/// Applies what the operator changed; a change that does not fit its rule is a mistake and left
-/// out.
-fn adjust(rules: &mut Vec<Rule>, env: &mut Env) {
-    todo!()
+/// Applies an operator's change to every rule of a name; one that does not fit leaves the rule as
+/// it was.
+fn change_rules(rules: &mut Vec<Rule>, name: &str, change: Change) -> Result<(), String> {
+    if !rules.iter().any(|rule| rule.name() == name) {
+        return Err("no such rule".to_owned());
+    }
+    if change == Change::Enabled(false) {
+        rules.retain(|rule| rule.name() != name);
+        return Ok(());
+    }
+    for rule in rules.iter_mut().filter(|rule| rule.name() == name) {
+        let changed = match change {
+            Change::Enabled(_) => continue,
+            Change::Threshold(to) => rule.clone().with_threshold(to),
+            Change::Clear(to) => rule.clone().with_clear(to),
+            Change::SeverityCap(cap) => rule.clone().with_severity_cap(cap),
+            Change::HoldFor(time) => rule.clone().hold_for(time),
+        };
+        if let Some(wrong) = rule::check(std::slice::from_ref(&changed)).first() {
+            return Err(wrong.to_string());
+        }
+        *rule = changed;
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Builder {

@@ -32,8 +32,8 @@ pub enum Problem {
     #[error(transparent)]
     Rule(#[from] crate::rule::Error),
     /// The exporter cannot be.
-    #[error("export: {0}")]
-    Export(#[from] crate::export::otlp::Error),
+    #[error(transparent)]
+    Export(#[from] crate::export::otlp::Mistake),
     /// An instance is installed already.
     #[error("an instance is already installed: shut it down first, or use `start` for another one")]
     Installed,

@@ -9,11 +9,11 @@ use crate::{
     alert::{Silence, UnknownAlert, Watch},
     builder::Builder,
     engine::{Engine, ShutdownError},
-    event::RuleInfo,
     front::{self, InstrumentBuilder, QueryBuilder, Recorder, native},
     instrument::{Counter, Gauge, Histogram, UpDownCounter},
     name::Labels,
     registry::Registry,
+    rule::Rule,
     sync::{Arc, RwLock},
 };
 
@@ -38,7 +38,8 @@ pub struct Highwater(Arc<Instance>);
 
 struct Instance {
     registry: Arc<Registry>,
-    rules: Vec<Arc<RuleInfo>>,
+    /// The names of its rules, sorted.
+    alerts: Vec<String>,
     /// None when the environment switched it off.
     engine: Option<Engine>,
 }
@@ -51,8 +52,11 @@ impl Highwater {
         Builder::new(service)
     }
 
-    pub(crate) fn new(registry: Arc<Registry>, rules: Vec<Arc<RuleInfo>>, engine: Option<Engine>) -> Self {
-        Self(Arc::new(Instance { registry, rules, engine }))
+    pub(crate) fn new(registry: Arc<Registry>, rules: &[Rule], engine: Option<Engine>) -> Self {
+        let mut alerts: Vec<_> = rules.iter().map(|rule| rule.name().to_owned()).collect();
+        alerts.sort();
+        alerts.dedup();
+        Self(Arc::new(Instance { registry, alerts, engine }))
     }
 
     /// Names a query of a database: `hw.query("orders_by_user").system("sqlite").build()`.
@@ -105,11 +109,9 @@ impl Highwater {
         name: &str,
         labels: [(&str, &str); N],
     ) -> Result<Watch, UnknownAlert> {
-        if !self.0.rules.iter().any(|rule| &*rule.name == name) {
-            let mut known: Vec<_> = self.0.rules.iter().map(|rule| rule.name.to_string()).collect();
-            known.sort();
-            known.dedup();
-            return Err(UnknownAlert { name: name.to_owned(), known });
+        let known = &self.0.alerts;
+        if known.binary_search_by(|known| known.as_str().cmp(name)).is_err() {
+            return Err(UnknownAlert { name: name.to_owned(), known: known.clone() });
         }
         Ok(match &self.0.engine {
             Some(engine) => engine.shared.watches.get(name, &Labels::new(labels)),
@@ -180,7 +182,7 @@ impl fmt::Debug for Highwater {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Highwater")
             .field("series", &self.0.registry.len())
-            .field("rules", &self.0.rules.len())
+            .field("alerts", &self.0.alerts)
             .field("disabled", &self.is_disabled())
             .finish()
     }

@@ -166,9 +166,9 @@ impl Worker {
                 Step::Wait(_) | Step::OutOfTime => break,
             }
         }
-        let report = self.exporter.health().report();
-        let reason = report.last_error.unwrap_or_else(|| "out of time".to_owned());
-        stop.left_undelivered(report.queued, reason);
+        let health = self.exporter.health();
+        let reason = health.last_error().unwrap_or_else(|| "out of time".to_owned());
+        stop.left_undelivered(health.report().queued, reason);
         self.exporter.abandon();
     }
 }

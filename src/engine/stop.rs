@@ -20,7 +20,7 @@ pub enum ShutdownError {
     #[error("{requests} requests were not delivered: {reason}")]
     Undelivered {
         /// How many.
-        requests: usize,
+        requests: u64,
         /// The last error.
         reason: String,
     },
@@ -39,7 +39,7 @@ struct State {
     /// By when all must be over; none: whenever it is.
     deadline: Option<Instant>,
     ended: Vec<&'static str>,
-    undelivered: Option<(usize, String)>,
+    undelivered: Option<(u64, String)>,
 }
 
 impl Stop {
@@ -91,7 +91,7 @@ impl Stop {
     }
 
     /// Told by the io thread when it gives up on something.
-    pub(super) fn left_undelivered(&self, requests: usize, reason: String) {
+    pub(super) fn left_undelivered(&self, requests: u64, reason: String) {
         self.state.lock().undelivered = Some((requests, reason));
     }
 

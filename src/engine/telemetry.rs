@@ -171,7 +171,7 @@ impl Delivery {
     }
 
     fn publish(&self, now: Moment) {
-        let report = self.health.figures();
+        let report = self.health.report();
         for (series, lane) in self.lanes.iter().zip(&report.lanes) {
             series.exported.set(lane.sent_items as f64);
             series.retried.set(lane.retried as f64);

@@ -103,7 +103,7 @@ impl Ticker {
         let registry = shared.registry.clone();
         Self {
             interval: parts.tick,
-            samplers: Samplers::new(parts.samplers, registry.clone()),
+            samplers: Samplers::new(parts.samplers, &registry),
             collector: Collector::new(registry.clone(), parts.now),
             rules: parts.rules,
             alerts: AlertSeries::new(registry.clone()),
