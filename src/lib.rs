@@ -1,9 +1,12 @@
 //! highwater
 #![allow(dead_code, unused_imports)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod alert;
 mod clock;
 mod event;
 pub mod export;
+mod front;
 mod instrument;
 mod name;
 mod registry;
@@ -14,3 +17,5 @@ mod transport;
 
 pub use instrument::*;
 pub use name::{Labels, Unit, UnknownUnit};
+mod engine;
+mod env;

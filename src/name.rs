@@ -102,7 +102,7 @@ impl fmt::Debug for Labels {
 /// assert!(Unit::parse("{row}").is_ok());
 /// assert!(Unit::parse("furlong").is_err());
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Unit(Cow<'static, str>);
 
 /// What [`Unit::parse`] knows besides `{annotations}` and quotients of these.
