@@ -33,7 +33,7 @@ pub enum Problem {
     Rule(#[from] crate::rule::Error),
     /// The exporter cannot be.
     #[error(transparent)]
-    Export(#[from] crate::export::otlp::Mistake),
+    Export(#[from] crate::export::otlp::Error),
     /// An instance is installed already.
     #[error("an instance is already installed: shut it down first, or use `start` for another one")]
     Installed,

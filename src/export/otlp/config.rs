@@ -34,7 +34,7 @@ pub enum Compression {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{setting} is {value}: allowed is {allowed}")]
 #[non_exhaustive]
-pub struct Mistake {
+pub struct Error {
     /// The setter or the variable.
     pub setting: String,
     /// What it was given; what may be secret is left out.
@@ -43,7 +43,7 @@ pub struct Mistake {
     pub allowed: String,
 }
 
-impl Mistake {
+impl Error {
     pub(super) fn new(
         setting: impl Into<String>,
         value: impl Into<String>,
@@ -149,7 +149,7 @@ impl Config {
     }
 
     /// All mistakes made in code.
-    pub(crate) fn check(&self) -> Vec<Mistake> {
+    pub(crate) fn check(&self) -> Vec<Error> {
         let mut mistakes = Vec::new();
         let given = [
             ("otlp endpoint", &self.endpoint, Path::Append("/v1/metrics")),
@@ -159,7 +159,7 @@ impl Config {
         for (setting, endpoint, path) in given {
             let Some(text) = endpoint else { continue };
             match parse_endpoint(text, path) {
-                Err(allowed) => mistakes.push(Mistake::new(setting, shown(text), allowed)),
+                Err(allowed) => mistakes.push(Error::new(setting, shown(text), allowed)),
                 Ok(url) => mistakes.extend(self.exposed(&url, &self.headers)),
             }
         }
@@ -179,12 +179,9 @@ impl Config {
 
     /// Joins what was set in code with the environment: `HIGHWATER_*`, code, `OTEL_*`, defaults.
     /// `None` if there is nowhere to push to; the warnings are the environment's mistakes.
-    pub(crate) fn resolve(&self, env: &Env<'_>) -> (Option<Settings>, Vec<Mistake>) {
+    pub(crate) fn resolve(&self, env: &Env<'_>) -> (Option<Settings>, Vec<Error>) {
         let variables = env::read(env);
         let mut warnings = variables.warnings;
-        if variables.sdk_disabled {
-            return (None, warnings);
-        }
         let base = match &variables.highwater_endpoint {
             Some(env::Override::Off) => return (None, warnings),
             Some(env::Override::To(base)) => Some(base.as_str()),
@@ -235,12 +232,12 @@ impl Config {
     }
 
     /// Whether credentials would travel in the clear.
-    fn exposed(&self, url: &str, headers: &[(String, String)]) -> Option<Mistake> {
+    fn exposed(&self, url: &str, headers: &[(String, String)]) -> Option<Error> {
         if self.plaintext_credentials || !url.starts_with("http://") || is_loopback(url) {
             return None;
         }
         let (name, _) = headers.iter().find(|(name, _)| is_credential(name))?;
-        Some(Mistake::new(
+        Some(Error::new(
             format!("otlp header {name:?}"),
             format!("sent to {url:?} in the clear"),
             format!(
@@ -360,20 +357,20 @@ fn is_credential(header: &str) -> bool {
         .any(|word| header.contains(word))
 }
 
-pub(super) fn check_header(setting: &str, name: &str, value: &str) -> Option<Mistake> {
+pub(super) fn check_header(setting: &str, name: &str, value: &str) -> Option<Error> {
     if HeaderName::try_from(name).is_err() {
         let allowed = "a token of letters, digits and !#$%&'*+-.^_`|~";
-        return Some(Mistake::new(setting, format!("named {name:?}"), allowed));
+        return Some(Error::new(setting, format!("named {name:?}"), allowed));
     }
     if ["content-type", "content-encoding", "content-length", "transfer-encoding", "host"]
         .contains(&name.to_ascii_lowercase().as_str())
     {
         let allowed = "any header but those the request itself sets";
-        return Some(Mistake::new(setting, format!("named {name:?}"), allowed));
+        return Some(Error::new(setting, format!("named {name:?}"), allowed));
     }
     if HeaderValue::try_from(value).is_err() {
         let allowed = "a value without control characters";
-        return Some(Mistake::new(format!("{setting} {name:?}"), "not sendable", allowed));
+        return Some(Error::new(format!("{setting} {name:?}"), "not sendable", allowed));
     }
     None
 }
@@ -382,29 +379,29 @@ pub(super) fn check_range(
     setting: &str,
     given: Duration,
     allowed: &RangeInclusive<Duration>,
-) -> Option<Mistake> {
+) -> Option<Error> {
     (!allowed.contains(&given)).then(|| {
         let allowed = format!("{:?} to {:?}", allowed.start(), allowed.end());
-        Mistake::new(setting, format!("{given:?}"), allowed)
+        Error::new(setting, format!("{given:?}"), allowed)
     })
 }
 
-pub(super) fn check_timeout(setting: &str, given: Duration) -> Option<Mistake> {
+pub(super) fn check_timeout(setting: &str, given: Duration) -> Option<Error> {
     check_range(setting, given, &TIMEOUTS)
 }
 
-pub(super) fn check_interval(setting: &str, given: Duration) -> Option<Mistake> {
+pub(super) fn check_interval(setting: &str, given: Duration) -> Option<Error> {
     check_range(setting, given, &INTERVALS)
 }
 
-pub(super) fn check_tls(tls: &Tls) -> Option<Mistake> {
+pub(super) fn check_tls(tls: &Tls) -> Option<Error> {
     if *tls == Tls::default() {
         return None;
     }
     if !HAS_TLS {
         let allowed = "none, as this build lacks highwater's feature `tls`";
-        return Some(Mistake::new("otlp certificate", "given", allowed));
+        return Some(Error::new("otlp certificate", "given", allowed));
     }
     let error = crate::transport::http::Client::new(tls).err()?;
-    Some(Mistake::new("otlp certificate", format!("unusable ({error})"), "PEM"))
+    Some(Error::new("otlp certificate", format!("unusable ({error})"), "PEM"))
 }

@@ -6,7 +6,7 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 use opentelemetry_otlp as otel;
 
 use super::config::{
-    Compression, Mistake, Path, check_header, check_interval, check_timeout, check_tls,
+    Compression, Error, Path, check_header, check_interval, check_timeout, check_tls,
     parse_endpoint, shown,
 };
 use crate::transport::{http::Tls, queue::Lane};
@@ -14,15 +14,14 @@ use crate::transport::{http::Tls, queue::Lane};
 /// Looks a variable up.
 pub(crate) type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-/// The base address, or `none`; wins over code.
-pub(super) const HIGHWATER_OTLP_ENDPOINT: &str = "HIGHWATER_OTLP_ENDPOINT";
+/// The base address, or `off`; wins over code.
+pub(super) const HIGHWATER_ENDPOINT: &str = "HIGHWATER_ENDPOINT";
 /// `allow` sends credentials over plain `http://`.
-pub(super) const PLAINTEXT_CREDENTIALS: &str = "HIGHWATER_OTLP_PLAINTEXT_CREDENTIALS";
+pub(super) const PLAINTEXT_CREDENTIALS: &str = "HIGHWATER_PLAINTEXT_CREDENTIALS";
 const OTEL_EXPORTER_OTLP_CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
 const OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE";
 const OTEL_EXPORTER_OTLP_CLIENT_KEY: &str = "OTEL_EXPORTER_OTLP_CLIENT_KEY";
 const OTEL_METRIC_EXPORT_INTERVAL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
-const OTEL_SDK_DISABLED: &str = "OTEL_SDK_DISABLED";
 
 /// What is appended to a base address.
 pub(super) fn path(lane: Lane) -> &'static str {
@@ -36,12 +35,11 @@ pub(super) fn path(lane: Lane) -> &'static str {
 #[derive(Debug, Default)]
 pub(super) struct Variables {
     pub(super) highwater_endpoint: Option<Override>,
-    pub(super) sdk_disabled: bool,
     pub(super) plaintext_credentials: bool,
     /// By [`Lane`].
     pub(super) signals: [Signal; 2],
     pub(super) interval: Option<Duration>,
-    pub(super) warnings: Vec<Mistake>,
+    pub(super) warnings: Vec<Error>,
 }
 
 #[derive(Debug)]
@@ -64,11 +62,10 @@ pub(super) struct Signal {
 
 pub(super) fn read(env: &Env<'_>) -> Variables {
     let mut reader = Reader { env, warnings: Vec::new() };
-    let highwater_endpoint = reader.take(&[HIGHWATER_OTLP_ENDPOINT], |value| match value {
-        "none" => Ok(Override::Off),
+    let highwater_endpoint = reader.take(&[HIGHWATER_ENDPOINT], |value| match value {
+        "off" => Ok(Override::Off),
         base => parse_endpoint(base, Path::Append("")).map(|_| Override::To(base.into())),
     });
-    let sdk_disabled = reader.take(&[OTEL_SDK_DISABLED], truth).unwrap_or(false);
     let plaintext_credentials = reader.take(&[PLAINTEXT_CREDENTIALS], |value| {
         if value == "allow" { Ok(()) } else { Err("\"allow\"".to_owned()) }
     });
@@ -86,7 +83,6 @@ pub(super) fn read(env: &Env<'_>) -> Variables {
     });
     Variables {
         highwater_endpoint,
-        sdk_disabled,
         plaintext_credentials: plaintext_credentials.is_some(),
         signals,
         interval,
@@ -96,7 +92,7 @@ pub(super) fn read(env: &Env<'_>) -> Variables {
 
 struct Reader<'a> {
     env: &'a Env<'a>,
-    warnings: Vec<Mistake>,
+    warnings: Vec<Error>,
 }
 
 impl Reader<'_> {
@@ -122,7 +118,7 @@ impl Reader<'_> {
     }
 
     fn warn(&mut self, name: &str, value: impl Into<String>, allowed: impl Into<String>) {
-        self.warnings.push(Mistake::new(name, value, allowed));
+        self.warnings.push(Error::new(name, value, allowed));
     }
 
     fn signal(&mut self, lane: Lane) -> Signal {
@@ -243,17 +239,9 @@ fn own(general: &str, lane: Lane) -> String {
     general.replacen("_OTLP_", &format!("_OTLP_{}_", signal(lane)), 1)
 }
 
-fn truth(value: &str) -> Result<bool, String> {
-    match value.to_ascii_lowercase().as_str() {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err("\"true\" or \"false\"".into()),
-    }
-}
-
 fn milliseconds(
     value: &str,
-    check: impl Fn(&str, Duration) -> Option<Mistake>,
+    check: impl Fn(&str, Duration) -> Option<Error>,
 ) -> Result<Duration, String> {
     let millis = number::<u64>(value)?;
     let given = Duration::from_millis(millis);

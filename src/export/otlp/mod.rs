@@ -4,8 +4,8 @@
 //! [`to`] names the receiver in code. What is not set in code is taken from the
 //! `OTEL_EXPORTER_OTLP_*` variables of OpenTelemetry's
 //! [exporter specification](https://opentelemetry.io/docs/specs/otel/protocol/exporter/), and then
-//! from the defaults named at each setter. `HIGHWATER_OTLP_ENDPOINT` wins over all of them; its
-//! value `none` switches the export off.
+//! from the defaults named at each setter. `HIGHWATER_ENDPOINT` wins over all of them; its value
+//! `off` switches the export off.
 //!
 //! Metrics go to `/v1/metrics`, cumulative, histograms as base-2 exponential ones; transitions of
 //! alerts go to `/v1/logs` as log records named
@@ -22,7 +22,7 @@ mod resource;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Compression, Config, Mistake};
+pub use config::{Compression, Config, Error};
 
 pub(crate) use client::{Exporter, Interrupt, Step};
 pub(crate) use config::Settings;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{
-    config::Mistake,
+    config::Error,
     env::{Env, percent_decoded},
 };
 use crate::semconv;
@@ -28,7 +28,7 @@ impl Resource {
         service: &str,
         attributes: impl IntoIterator<Item = (&'a str, &'a str)>,
         env: &Env<'_>,
-    ) -> (Self, Vec<Mistake>) {
+    ) -> (Self, Vec<Error>) {
         let mut resource = Self(Vec::new());
         let mut warnings = Vec::new();
         resource.set_facts();
@@ -38,7 +38,7 @@ impl Resource {
                     pairs.into_iter().for_each(|(key, value)| resource.set(&key, value));
                 }
                 // The specification asks to discard all of it.
-                Err(what) => warnings.push(Mistake::new(
+                Err(what) => warnings.push(Error::new(
                     OTEL_RESOURCE_ATTRIBUTES,
                     what,
                     "key=value,key=value, percent-encoded UTF-8",
@@ -163,7 +163,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn resource(service: &str, env: &[(&str, &str)]) -> (Resource, Vec<Mistake>) {
+    fn resource(service: &str, env: &[(&str, &str)]) -> (Resource, Vec<Error>) {
         let look_up = |name: &str| {
             env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use crate::{
-    export::otlp::{self, Compression, Config, Mistake, Settings},
+    export::otlp::{self, Compression, Config, Error, Settings},
     transport::{
         http::HAS_TLS,
         queue::Lane::{Alerts, Metrics},
     },
 };
 
-fn resolve(config: &Config, env: &[(&str, &str)]) -> (Option<Settings>, Vec<Mistake>) {
+fn resolve(config: &Config, env: &[(&str, &str)]) -> (Option<Settings>, Vec<Error>) {
     config.resolve(&|name| {
         env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
     })
@@ -35,8 +35,7 @@ fn nothing_is_sent_unless_an_endpoint_says_so() {
     assert!(from_env(&[]).is_none());
     assert!(from_env(&[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]).is_none());
     assert!(from_env(&[("OTEL_EXPORTER_OTLP_HEADERS", "a=b")]).is_none());
-    assert!(from_env(&[ENDPOINT, ("OTEL_SDK_DISABLED", "TRUE")]).is_none());
-    assert!(from_env(&[ENDPOINT, ("HIGHWATER_OTLP_ENDPOINT", "none")]).is_none());
+    assert!(from_env(&[ENDPOINT, ("HIGHWATER_ENDPOINT", "off")]).is_none());
 }
 
 #[test]
@@ -91,7 +90,7 @@ fn highwaters_variables_win_over_code_and_code_over_opentelemetrys() {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(target.headers, [pair("x-other", "env"), pair("x-tenant", "code")]);
 
-    let operator = [ENDPOINT, ("HIGHWATER_OTLP_ENDPOINT", "http://operator:2")];
+    let operator = [ENDPOINT, ("HIGHWATER_ENDPOINT", "http://operator:2")];
     let (settings, _) = resolve(&config.metrics_endpoint("http://code:3/m"), &operator);
     assert_eq!(
         urls(&settings.unwrap()),
@@ -131,8 +130,7 @@ fn a_mistake_in_the_environment_warns_names_the_variable_and_falls_back() {
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "lzma", "gzip"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf"),
         ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "collector", "http://HOST"),
-        ("HIGHWATER_OTLP_ENDPOINT", "ftp://x", "http://HOST"),
-        ("OTEL_SDK_DISABLED", "yes", "true"),
+        ("HIGHWATER_ENDPOINT", "ftp://x", "http://HOST"),
         ("OTEL_METRICS_EXPORTER", "prometheus", "otlp"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "novalue", "key=value"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "a=%zz", "percent-encoded"),
@@ -168,7 +166,7 @@ fn credentials_do_not_travel_in_the_clear_unless_asked_for() {
     let headers = ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20x");
     let (settings, warnings) = resolve(&otlp::from_env(), &[ENDPOINT, headers]);
     assert!(settings.is_none() && !warnings.is_empty());
-    let allowed = [ENDPOINT, headers, ("HIGHWATER_OTLP_PLAINTEXT_CREDENTIALS", "allow")];
+    let allowed = [ENDPOINT, headers, ("HIGHWATER_PLAINTEXT_CREDENTIALS", "allow")];
     assert!(from_env(&allowed).is_some());
     for local in ["http://localhost:4318", "http://127.0.0.9:1", "http://[::1]:1"] {
         assert!(from_env(&[("OTEL_EXPORTER_OTLP_ENDPOINT", local), headers]).is_some(), "{local}");
@@ -192,7 +190,7 @@ fn mistakes_in_code_are_reported_together_with_value_and_range() {
         .timeout(Duration::ZERO)
         .interval(Duration::from_secs(7200))
         .check();
-    let said: Vec<_> = mistakes.iter().map(Mistake::to_string).collect();
+    let said: Vec<_> = mistakes.iter().map(Error::to_string).collect();
     assert_eq!(said.len(), 7, "{said:#?}");
     assert!(!format!("{mistakes:?}").contains("pass@"), "{said:?}");
     assert!(said[0].contains("\"collector:4318\"") && said[0].contains("http://HOST"), "{said:?}");

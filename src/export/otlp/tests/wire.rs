@@ -18,7 +18,7 @@ use crate::{
     export::otlp,
     instrument::Measure,
     name::{Labels, Unit},
-    registry::{Kind, Registry, Snapshot},
+    registry::{Registry, Snapshot},
     semconv,
     sync::Arc,
 };
@@ -57,7 +57,7 @@ const SECOND: u64 = 1_000_000_000;
 fn kinds_units_values_and_times_are_as_recorded() {
     let (registry, mut collector) = registry();
     let main = Labels::new([("pool", "main")]);
-    registry.describe("jobs", Kind::Counter, Unit::parse("{job}").unwrap(), "Jobs done.");
+    registry.describe("jobs", Unit::parse("{job}").unwrap(), "Jobs done.");
     registry.counter("jobs", &main).increment(41);
     registry.gauge("ratio", &Labels::empty()).set(0.25);
     registry.gauge("never.set", &Labels::empty());
