@@ -27,11 +27,18 @@ fn main() -> Result<(), Box<dyn Error>> {
                 .hold_for(Duration::from_secs(3))
                 .summary("{{ humanize1024 $value }}B resident"),
         )
-        .export(receiver.as_ref().map_or_else(otlp::from_env, |r| otlp::to(r.endpoint())).interval(Duration::from_secs(5)))
+        .export(
+            receiver
+                .as_ref()
+                .map_or_else(otlp::from_env, |r| otlp::to(r.endpoint()))
+                .interval(Duration::from_secs(5)),
+        )
         .install()?;
 
     let db = Connection::open_in_memory()?;
-    db.execute_batch("CREATE TABLE orders (user INTEGER, total REAL); CREATE INDEX by_user ON orders (user);")?;
+    db.execute_batch(
+        "CREATE TABLE orders (user INTEGER, total REAL); CREATE INDEX by_user ON orders (user);",
+    )?;
     let insert = hw.query("insert_order").system("sqlite").build();
     let by_user = hw.query("orders_by_user").system("sqlite").build();
     let memory = hw.alert("MemoryHeld")?;
@@ -40,12 +47,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     while start.elapsed() < Duration::from_secs(18) {
         for user in 0..50 {
             insert.try_time(|| db.execute("INSERT INTO orders VALUES (?1, 9.5)", [user]))?;
-            by_user.try_time(|| db.query_row("SELECT sum(total) FROM orders WHERE user = ?1", [user], |row| row.get::<_, f64>(0)))?;
+            by_user.try_time(|| {
+                db.query_row("SELECT sum(total) FROM orders WHERE user = ?1", [user], |row| {
+                    row.get::<_, f64>(0)
+                })
+            })?;
         }
         // A query that fails is recorded with its `error.type`.
         _ = by_user.try_time(|| db.execute("SELECT * FROM no_such_table", []));
         match start.elapsed().as_secs() {
-            4..12 if held.is_empty() && !memory.is_firing() => held = vec![1_u8; 200 * MIB as usize],
+            4..12 if held.is_empty() && !memory.is_firing() => {
+                held = vec![1_u8; 200 * MIB as usize]
+            }
             12.. => held = Vec::new(),
             _ => {}
         }

@@ -177,27 +177,42 @@ impl Builder {
     /// Everything wrong with what was said in code.
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let mut setting = |setting, value: String, allowed| {
-            problems.push(Problem::Setting { setting, value, allowed });
-        };
+        let setting =
+            |setting, value: String, allowed| Problem::Setting { setting, value, allowed };
         if self.service.trim().is_empty() {
-            setting("service name", format!("{:?}", self.service), "it must not be empty");
+            problems.push(setting(
+                "service name",
+                format!("{:?}", self.service),
+                "it must not be empty",
+            ));
         }
         if !TICK_RANGE.contains(&self.tick) {
-            setting("tick", format!("{:?}", self.tick), "it must be from 100 ms to 60 s");
+            problems.push(setting(
+                "tick",
+                format!("{:?}", self.tick),
+                "it must be from 100 ms to 60 s",
+            ));
         }
         if !CARDINALITY_RANGE.contains(&self.cardinality_limit) {
             let value = self.cardinality_limit.to_string();
-            setting("cardinality limit", value, "it must be from 1 to 1,000,000");
+            problems.push(setting("cardinality limit", value, "it must be from 1 to 1,000,000"));
         }
         for (key, value) in &self.resource {
             if key.trim().is_empty() {
-                setting("resource attribute", format!("{key:?} = {value:?}"), "its key must not be empty");
+                problems.push(setting(
+                    "resource attribute",
+                    format!("{key:?} = {value:?}"),
+                    "its key must not be empty",
+                ));
             }
         }
         for (metric, unit, _) in &self.described {
             if metric.trim().is_empty() {
-                setting("described metric", format!("{metric:?}"), "its name must not be empty");
+                problems.push(setting(
+                    "described metric",
+                    format!("{metric:?}"),
+                    "its name must not be empty",
+                ));
             }
             if let Err(unknown) = Unit::parse(unit) {
                 problems.push(Problem::Unit { metric: metric.clone(), unknown });

@@ -1,6 +1,6 @@
 //! What an operator may change without a build: `HIGHWATER_*`. It wins over the builder, which
 //! wins over `OTEL_*`. A mistake here never keeps a service from starting: it is logged, counted
-//! in `highwater.config.mistakes`, and the setting is left as it was. (`HIGHWATER_OTLP_ENDPOINT`
+//! in `highwater.config.mistakes`, and the setting is left as it was. (`HIGHWATER_ENDPOINT`
 //! is read where the other endpoints are, in `export::otlp`.)
 
 use std::{path::PathBuf, time::Duration};

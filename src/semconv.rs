@@ -163,6 +163,10 @@ pub const ALERT_STATE: &str = "highwater.alert.state";
 pub const ALERT_PREVIOUS_STATE: &str = "highwater.alert.previous_state";
 /// Why a firing alert ended: `cleared`, `no_data`, `rule_removed`, `shutdown`.
 pub const ALERT_RESOLVE_REASON: &str = "highwater.alert.resolve_reason";
+/// What was judged; absent without data.
+pub const ALERT_VALUE: &str = "highwater.alert.value";
+/// What it was compared with.
+pub const ALERT_THRESHOLD: &str = "highwater.alert.threshold";
 /// The unit of value and threshold.
 pub const ALERT_UNIT: &str = "highwater.alert.unit";
 /// The condition, as PromQL-like text.

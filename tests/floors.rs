@@ -99,17 +99,24 @@ fn no_floor_imports_from_above() {
             };
             seen += 1;
             if other > own {
-                wrong.push(format!("{}: {top} (floor {own}) uses {used} (floor {other})", relative.display()));
+                wrong.push(format!(
+                    "{}: {top} (floor {own}) uses {used} (floor {other})",
+                    relative.display()
+                ));
             }
         }
         // `super` may climb within a room, not out of it.
         let file_is_room = relative.iter().count() == 1 || relative.ends_with("mod.rs");
-        let depth = relative.iter().count() - usize::from(file_is_room && relative.iter().count() > 1);
+        let depth =
+            relative.iter().count() - usize::from(file_is_room && relative.iter().count() > 1);
         let mut climb = "super::".repeat(depth);
         // One more for an inline `mod tests`.
         climb.push_str("super::");
         if code.contains(&climb) {
-            wrong.push(format!("{}: `{climb}` leaves its room: write `crate::`", relative.display()));
+            wrong.push(format!(
+                "{}: `{climb}` leaves its room: write `crate::`",
+                relative.display()
+            ));
         }
     }
     assert!(seen > 50, "the scan found only {seen} imports: it no longer reads what it should");
@@ -118,6 +125,9 @@ fn no_floor_imports_from_above() {
 
 #[test]
 fn the_scan_sees_what_it_must() {
-    assert_eq!(heads("use crate::rule::X; crate::{a::{b, c}, d, e as f};", "crate::"), ["rule", "a", "d", "e"]);
+    assert_eq!(
+        heads("use crate::rule::X; crate::{a::{b, c}, d, e as f};", "crate::"),
+        ["rule", "a", "d", "e"]
+    );
     assert!(heads("mycrate::x $crate::y", "crate::").is_empty());
 }

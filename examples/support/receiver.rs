@@ -11,9 +11,7 @@ use std::{
 };
 
 use opentelemetry_proto::tonic::{
-    collector::{
-        logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
-    },
+    collector::{logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest},
     common::v1::{KeyValue, any_value::Value},
     logs::v1::LogRecord,
     metrics::v1::{
@@ -104,7 +102,8 @@ fn serve(stream: &TcpStream, arrived: &Mutex<Arrived>) {
             arrived.alerts.extend(scopes.flat_map(|scope| scope.log_records));
         }
         let mut stream = stream;
-        let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
+        let answer =
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
         if stream.write_all(answer).is_err() {
             return;
         }
@@ -171,7 +170,10 @@ fn points(metric: &Metric) -> (&'static str, Vec<(String, String)>) {
         }
         Some(Data::ExponentialHistogram(histogram)) => {
             let points = histogram.data_points.iter();
-            ("exponential histogram", points.map(|p| (attributes(&p.attributes), summary(p))).collect())
+            (
+                "exponential histogram",
+                points.map(|p| (attributes(&p.attributes), summary(p))).collect(),
+            )
         }
         _ => ("unexpected", Vec::new()),
     }

@@ -2,8 +2,7 @@
 //! receivers. The [`Courier`] is the tick thread's end of it, and never waits.
 
 use std::{
-    io,
-    thread,
+    io, thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -96,7 +95,8 @@ impl Courier {
             return;
         };
         collector.snapshot(&mut snapshot);
-        if let Err(Parcel::Snapshot(snapshot)) = self.boxes.parcels.push(Parcel::Snapshot(snapshot)) {
+        if let Err(Parcel::Snapshot(snapshot)) = self.boxes.parcels.push(Parcel::Snapshot(snapshot))
+        {
             count(&self.losses.export_interval);
             _ = self.boxes.free.push(snapshot);
         }

@@ -21,8 +21,7 @@ impl SilenceFile {
 
     /// One `stat` a tick. A file that went away silences nothing more.
     pub(super) fn refresh(&mut self, silences: &Silences) {
-        let found = fs::metadata(&self.path)
-            .and_then(|meta| Ok((meta.modified()?, meta.len())));
+        let found = fs::metadata(&self.path).and_then(|meta| Ok((meta.modified()?, meta.len())));
         match found {
             Ok(now) if self.seen == Some(now) => {}
             Ok(now) => {
@@ -31,7 +30,9 @@ impl SilenceFile {
                     Ok(text) => {
                         let (read, mistakes) = parse_silence_file(&text);
                         log::info!(
-                            "highwater: {} silences from {}", read.len(), self.path.display()
+                            "highwater: {} silences from {}",
+                            read.len(),
+                            self.path.display()
                         );
                         for mistake in mistakes {
                             log::warn!("highwater: {}: {mistake}", self.path.display());

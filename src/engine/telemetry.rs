@@ -139,7 +139,11 @@ impl Delivery {
         let none = Labels::empty();
         let known = Unit::known;
         let describe = |name, unit, help| registry.describe(name, known(unit), help);
-        describe(name::EXPORTED_POINTS, "{data_point}", "Data points taken, or lost by error.type.");
+        describe(
+            name::EXPORTED_POINTS,
+            "{data_point}",
+            "Data points taken, or lost by error.type.",
+        );
         describe(name::EXPORTED_LOGS, "{log_record}", "Log records taken, or lost by error.type.");
         describe(name::EXPORT_RETRIES, "{request}", "Attempts that failed and were made again.");
         describe(name::EXPORT_QUEUE_SIZE, "{request}", "Requests waiting to be taken.");

@@ -107,7 +107,12 @@ impl Ticker {
             collector: Collector::new(registry.clone(), parts.now),
             rules: parts.rules,
             alerts: AlertSeries::new(registry.clone()),
-            telemetry: Telemetry::new(&registry, parts.losses.clone(), parts.health, parts.mistakes),
+            telemetry: Telemetry::new(
+                &registry,
+                parts.losses.clone(),
+                parts.health,
+                parts.mistakes,
+            ),
             actors: parts.actors,
             courier: parts.courier,
             silence_file: parts.silence_file.map(SilenceFile::new),
