@@ -3,10 +3,13 @@
 
 mod delivery;
 mod environment;
+mod stack_servers;
 mod wire;
 
 #[path = "../../../tests/support/receiver.rs"]
 mod receiver;
+#[path = "../../../tests/support/stack.rs"]
+mod stack;
 
 use std::time::{Duration, Instant, SystemTime};
 
