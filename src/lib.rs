@@ -6,9 +6,12 @@ mod event;
 mod instrument;
 mod name;
 mod registry;
+pub mod rule;
 pub mod sample;
 pub mod semconv;
 mod sync;
+mod window;
 
+pub use event::*;
 pub use instrument::*;
 pub use name::{Labels, Unit, UnknownUnit};
