@@ -131,6 +131,7 @@ impl Builder {
     /// # Errors
     /// Every mistake in the builder, together. A mistake in the environment is none: it is
     /// logged, counted, and the setting left as it was.
+    #[must_use = "the instance stops with its last handle"]
     pub fn start(self) -> Result<Highwater, Error> {
         self.start_in(&env::process)
     }
