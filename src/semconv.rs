@@ -18,6 +18,43 @@ pub const QUERY_IN_FLIGHT: &str = "highwater.query.in_flight";
 pub const TIMER_DURATION: &str = "highwater.timer.duration";
 /// The name of a timed thing that is no database query.
 pub const TIMER_NAME: &str = "highwater.timer.name";
+/// Calls of a timed thing that have started and not yet ended.
+pub const TIMER_IN_FLIGHT: &str = "highwater.timer.in_flight";
+
+/// How long a round of the engine took, in seconds.
+pub const TICK_DURATION: &str = "highwater.tick.duration";
+/// Rounds of the engine that were due and did not take place.
+pub const TICK_MISSED: &str = "highwater.tick.missed";
+/// What was not recorded, evaluated or delivered as it should have been, by `reason`.
+pub const DROPPED: &str = "highwater.dropped";
+/// Why something was dropped.
+pub const REASON: &str = "reason";
+/// How many series there are.
+pub const SERIES_COUNT: &str = "highwater.series.count";
+/// Bytes held by a part of highwater, by `component`.
+pub const OWN_MEMORY: &str = "highwater.own.memory";
+/// Mistakes found in the environment at start.
+pub const CONFIG_MISTAKES: &str = "highwater.config.mistakes";
+/// Silences in force.
+pub const SILENCE_ACTIVE: &str = "highwater.silence.active";
+
+/// The alert's name, as Prometheus labels it.
+pub const ALERTNAME: &str = "alertname";
+
+/// Data points a receiver took (no `error.type`) or never will (with one). [Development](https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/).
+pub const EXPORTED_POINTS: &str = "otel.sdk.exporter.metric_data_point.exported";
+/// Log records a receiver took (no `error.type`) or never will (with one).
+pub const EXPORTED_LOGS: &str = "otel.sdk.exporter.log.exported";
+/// Attempts to send that failed and were made again, by `signal`.
+pub const EXPORT_RETRIES: &str = "highwater.export.retries";
+/// `metrics` or `logs`.
+pub const SIGNAL: &str = "signal";
+/// Requests waiting to be taken.
+pub const EXPORT_QUEUE_SIZE: &str = "highwater.export.queue.size";
+/// Bytes of the requests waiting to be taken.
+pub const EXPORT_QUEUE_BYTES: &str = "highwater.export.queue.memory";
+/// Age of the oldest data waiting to be taken, in seconds.
+pub const EXPORT_QUEUE_AGE: &str = "highwater.export.queue.age";
 
 // Process metrics: OpenTelemetry's are release candidates.
 
@@ -156,3 +193,60 @@ pub const SAMPLER_STATUS: &str = "highwater.sampler.status";
 pub const SAMPLER: &str = "sampler";
 /// A sampler's status: `active`, `disabled`, `failed`, `unsupported`.
 pub const STATUS: &str = "status";
+
+/// The event name of an alert's transition among log records.
+pub const ALERT_TRANSITION: &str = "highwater.alert.transition";
+/// The alert's name.
+pub const ALERT_NAME: &str = "highwater.alert.name";
+/// The group of its rule; absent for rules of the builder.
+pub const ALERT_GROUP: &str = "highwater.alert.group";
+/// `info`, `warning`, `critical`: the rule's, whatever the transition.
+pub const ALERT_SEVERITY: &str = "highwater.alert.severity";
+/// Where the alert stands: as a metric 0 inactive, 1 no data, 2 error, 3 pending, 4 firing; as an
+/// attribute `inactive`, `no_data`, `error`, `pending`, `firing`.
+pub const ALERT_STATE: &str = "highwater.alert.state";
+/// Where it stood before.
+pub const ALERT_PREVIOUS_STATE: &str = "highwater.alert.previous_state";
+/// Why a firing alert ended: `cleared`, `no_data`, `rule_removed`, `shutdown`.
+pub const ALERT_RESOLVE_REASON: &str = "highwater.alert.resolve_reason";
+/// What was judged; absent without data.
+pub const ALERT_VALUE: &str = "highwater.alert.value";
+/// What it was compared with.
+pub const ALERT_THRESHOLD: &str = "highwater.alert.threshold";
+/// The unit of value and threshold.
+pub const ALERT_UNIT: &str = "highwater.alert.unit";
+/// The condition, as PromQL-like text.
+pub const ALERT_EXPRESSION: &str = "highwater.alert.expression";
+/// When the condition began to hold, RFC 3339 in UTC.
+pub const ALERT_STARTED_AT: &str = "highwater.alert.started_at";
+/// Seconds from then to the transition.
+pub const ALERT_DURATION: &str = "highwater.alert.duration";
+/// What it means, values filled in; the log record's body too.
+pub const ALERT_SUMMARY: &str = "highwater.alert.summary";
+/// More of it.
+pub const ALERT_DESCRIPTION: &str = "highwater.alert.description";
+/// The runbook's address.
+pub const ALERT_RUNBOOK: &str = "highwater.alert.runbook";
+/// `true` while a silence keeps it from the sinks.
+pub const ALERT_SILENCED: &str = "highwater.alert.silenced";
+/// What the alert's labels are prefixed with.
+pub const ALERT_LABEL: &str = "highwater.alert.label.";
+/// Unique to a log record, so that one sent twice can be told.
+pub const LOG_RECORD_UID: &str = "log.record.uid";
+
+/// What the service is called.
+pub const SERVICE_NAME: &str = "service.name";
+/// A UUID, of this process only.
+pub const SERVICE_INSTANCE_ID: &str = "service.instance.id";
+/// Who made the telemetry: `highwater`.
+pub const TELEMETRY_SDK_NAME: &str = "telemetry.sdk.name";
+/// `rust`.
+pub const TELEMETRY_SDK_LANGUAGE: &str = "telemetry.sdk.language";
+/// This crate's version.
+pub const TELEMETRY_SDK_VERSION: &str = "telemetry.sdk.version";
+/// The process' id.
+pub const PROCESS_PID: &str = "process.pid";
+/// The executable's file name.
+pub const PROCESS_EXECUTABLE_NAME: &str = "process.executable.name";
+/// The host's name.
+pub const HOST_NAME: &str = "host.name";

@@ -192,7 +192,7 @@ impl Meter {
         help: &str,
         labels: &Labels,
     ) -> Gauge {
-        self.registry.describe(name, kind, unit, help);
+        self.registry.describe(name, unit, help);
         let gauge = match kind {
             Kind::ObservedCounter => self.registry.observed_counter(name, labels),
             Kind::ObservedUpDown => self.registry.observed_up_down(name, labels),

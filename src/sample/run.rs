@@ -60,7 +60,7 @@ impl Samplers {
     pub(crate) fn new(samplers: Vec<Box<dyn Sampler>>, registry: &Arc<Registry>) -> Self {
         let unit = Unit::ONE;
         let help = "1 for the status a sampler has, 0 for those it had.";
-        registry.describe(semconv::SAMPLER_STATUS, Kind::Gauge, unit, help);
+        registry.describe(semconv::SAMPLER_STATUS, unit, help);
         let entries = samplers.into_iter().map(|sampler| Entry {
             name: guarded(|| Ok(sampler.name().to_owned())).unwrap_or_else(|_| "unnamed".into()),
             sampler,
