@@ -11,6 +11,8 @@ pub const DB_QUERY_SUMMARY: &str = "db.query.summary";
 pub const ERROR_TYPE: &str = "error.type";
 /// `true` on the series that took the label sets over the limit.
 pub const OTEL_METRIC_OVERFLOW: &str = "otel.metric.overflow";
+/// [`ERROR_TYPE`] of a call that was dropped before it ended: no failure of the database.
+pub(crate) const ERROR_CANCELLED: &str = "cancelled";
 
 /// Calls of a query that have started and not yet ended.
 pub const QUERY_IN_FLIGHT: &str = "highwater.query.in_flight";

@@ -1,0 +1,58 @@
+//! Rules: what is watched, when it is bad, and what to tell people.
+//!
+//! A rule has a condition and makes one alert for each label set the condition yields:
+//!
+//! ```
+//! use std::time::Duration;
+//! use highwater::{rule, Severity};
+//!
+//! let minute = Duration::from_secs(60);
+//! let slow = rule::alert("OrdersSlow")
+//!     .when(rule::query("orders_by_user").quantile(0.99).over(minute)
+//!         .above(Duration::from_millis(250)).clear_below(Duration::from_millis(200)))
+//!     .hold_for(minute)
+//!     .severity(Severity::Warning)
+//!     .summary("99% of calls take up to {{ value }}");
+//! let failing = rule::alert("OrdersFailing")
+//!     .when(rule::all([
+//!         rule::query("orders_by_user").error_share(minute).above(0.05).clear_below(0.02),
+//!         rule::query("orders_by_user").errors(minute).at_least(10.0).to_raise(),
+//!     ]));
+//! ```
+//!
+//! An alert is *inactive*, *pending* while its condition holds but not yet for long enough,
+//! *firing*, or without *data*: a missing sample is not "false". States and arithmetic are
+//! Prometheus' own; conditions print as PromQL.
+// Everything below is pure: time and data are arguments. The way of a rule: `builder` (with
+// `value` and `condition`) makes an `expr`, `bind` resolves it to a `plan`, `active` runs that and
+// moves each alert's `lifecycle`, `evaluator` holds all of it for the tick thread.
+
+mod active;
+mod aggregate;
+mod binary;
+mod bind;
+mod builder;
+mod classic;
+mod condition;
+mod error;
+mod evaluator;
+mod expr;
+mod lifecycle;
+mod number;
+mod plan;
+pub mod preset;
+mod range;
+mod template;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use builder::{Adjust, Rule, alert};
+pub use condition::{Condition, Threshold, all, any, bytes};
+pub use error::{Error, Mistake};
+pub use value::{
+    Counter, Distribution, Quantile, Value, counter, gauge, histogram, queries, query,
+};
+
+pub(crate) use evaluator::{Evaluator, Stats, Status};
