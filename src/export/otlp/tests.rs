@@ -68,6 +68,19 @@ fn step(exporter: &mut Exporter) -> Step {
     exporter.send_next(now, now + Duration::from_secs(60))
 }
 
+/// Sends all there is, without waiting, to a receiver that takes it.
+fn drain(exporter: &mut Exporter) {
+    let mut now = Instant::now();
+    loop {
+        match exporter.send_next(now, now + Duration::from_secs(60)) {
+            Step::Tried => {}
+            Step::Wait(wait) => now += wait,
+            Step::Idle => return,
+            Step::OutOfTime => panic!("there was time"),
+        }
+    }
+}
+
 fn transition(from: State, to: State) -> Arc<Transition> {
     let rule = RuleInfo {
         group: Arc::from(""),

@@ -28,7 +28,7 @@ const MAX_BUCKETS: usize = 160;
 pub(crate) fn metrics(
     snapshot: &Snapshot,
     resource: &ResourceMessage,
-) -> Option<(ExportMetricsServiceRequest, u64)> {
+) -> Option<(ExportMetricsServiceRequest, usize)> {
     let at = snapshot.at.unix_nanos();
     let mut metrics: Vec<Metric> = Vec::new();
     let mut known = HashMap::new();
@@ -67,7 +67,7 @@ pub(crate) fn metrics(
         scope_metrics,
         ..Default::default()
     }];
-    Some((ExportMetricsServiceRequest { resource_metrics }, snapshot.points.len() as u64))
+    Some((ExportMetricsServiceRequest { resource_metrics }, snapshot.points.len()))
 }
 
 fn empty(kind: Kind) -> metric::Data {

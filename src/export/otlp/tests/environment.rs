@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::{
     export::otlp::{self, Compression, Config, Error, Settings},
     transport::{
+        Lane::{Alerts, Metrics},
         http::HAS_TLS,
-        queue::Lane::{Alerts, Metrics},
     },
 };
 
