@@ -1,6 +1,8 @@
 //! The exporter against a receiver that misbehaves; what it gets is decoded and compared.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[cfg(unix)]
+mod crash;
 mod delivery;
 mod environment;
 mod stack_servers;
