@@ -6,7 +6,7 @@ use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
 use opentelemetry_otlp as otel;
 
 use super::config::{
-    Compression, Error, Path, check_header, check_interval, check_timeout, check_tls,
+    Compression, Error, Path, Temporality, check_header, check_interval, check_timeout, check_tls,
     parse_endpoint, shown,
 };
 use crate::transport::{Lane, http::Tls};
@@ -23,6 +23,8 @@ const OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CLIENT_C
 const OTEL_EXPORTER_OTLP_CLIENT_KEY: &str = "OTEL_EXPORTER_OTLP_CLIENT_KEY";
 /// The spool's directory, or `off`; wins over code.
 pub(super) const HIGHWATER_SPOOL: &str = "HIGHWATER_SPOOL";
+const TEMPORALITY_PREFERENCE: &str = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
+const HISTOGRAM_AGGREGATION: &str = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION";
 const OTEL_METRIC_EXPORT_INTERVAL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
 
 /// What is appended to a base address.
@@ -42,6 +44,8 @@ pub(super) struct Variables {
     pub(super) signals: [Signal; 2],
     pub(super) interval: Option<Duration>,
     pub(super) spool: Option<Directory>,
+    pub(super) temporality: Option<Temporality>,
+    pub(super) explicit: Option<bool>,
     pub(super) warnings: Vec<Error>,
 }
 
@@ -83,6 +87,20 @@ pub(super) fn read(env: &Env<'_>) -> Variables {
     let spool = reader.take(&[HIGHWATER_SPOOL], |value| {
         Ok(if value == "off" { Directory::Off } else { Directory::At(value.into()) })
     });
+    let temporality =
+        reader.take(&[TEMPORALITY_PREFERENCE], |value| match value.to_ascii_lowercase().as_str() {
+            "cumulative" => Ok(Temporality::Cumulative),
+            "delta" => Ok(Temporality::Delta),
+            "lowmemory" => Ok(Temporality::LowMemory),
+            _ => Err("\"cumulative\", \"delta\" or \"lowmemory\"".to_owned()),
+        });
+    let explicit =
+        reader.take(&[HISTOGRAM_AGGREGATION], |value| match value.to_ascii_lowercase().as_str() {
+            "explicit_bucket_histogram" => Ok(true),
+            "base2_exponential_bucket_histogram" => Ok(false),
+            _ => Err("\"base2_exponential_bucket_histogram\" or \"explicit_bucket_histogram\""
+                .to_owned()),
+        });
     let signals = Lane::ALL.map(|lane| reader.signal(lane));
     let mut warnings = reader.warnings;
     // A mistake in a general variable is met once a signal.
@@ -99,6 +117,8 @@ pub(super) fn read(env: &Env<'_>) -> Variables {
         signals,
         interval,
         spool,
+        temporality,
+        explicit,
         warnings,
     }
 }

@@ -41,6 +41,7 @@ pub(super) struct Shared {
     resource: ResourceMessage,
     /// By [`Lane`]; `None` goes nowhere.
     compression: [Option<Compression>; 2],
+    encoder: Mutex<encode::Encoder>,
     queue: Mutex<Queue>,
     pub(super) health: Arc<Health>,
     spoken: Mutex<[Spoken; Topic::COUNT]>,
@@ -53,6 +54,7 @@ impl Intake {
         let shared = Shared {
             resource: encode::resource(resource),
             compression,
+            encoder: Mutex::new(encode::Encoder::new(settings.shape.clone())),
             queue: Mutex::new(Queue::new(Limits {
                 memory: settings.memory,
                 age: settings.age,
@@ -74,7 +76,8 @@ impl Intake {
         if self.0.compression[Lane::Metrics as usize].is_none() {
             return;
         }
-        if let Some((request, points)) = encode::metrics(snapshot, &self.0.resource) {
+        let encoded = self.0.encoder.lock().encode(snapshot, &self.0.resource);
+        if let Some((request, points)) = encoded {
             self.0.keep(Lane::Metrics, &request, snapshot.at.wall, points);
         }
     }

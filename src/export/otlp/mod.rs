@@ -23,7 +23,7 @@ mod resource;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Compression, Config, Error, Spool};
+pub use config::{Compression, Config, Error, Spool, Temporality};
 
 pub(crate) use client::{Exporter, Interrupt, Step};
 pub(crate) use config::Settings;
