@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{
-    exporter,
+    drain, exporter,
     receiver::{Reaction, Receiver},
     stack::{Rotel, Victoria},
     step, transition,
@@ -16,7 +16,7 @@ use crate::{
     name::{Labels, Unit},
     registry::{Collector, Registry, Snapshot},
     sync::Arc,
-    transport::queue::Lane::{Alerts, Metrics},
+    transport::Lane::{Alerts, Metrics},
 };
 
 /// A registry whose snapshots are dated as told, seconds before now.
@@ -129,7 +129,7 @@ fn after_an_outage_the_backlog_is_at_its_own_timestamps_in_victoriametrics() {
         jobs.increment(1);
         exporter.queue_metrics(&past.snapshot(*age));
     }
-    while step(&mut exporter) == Step::Tried {}
+    drain(&mut exporter);
     assert_eq!(exporter.health().report().lane(Metrics).sent, 10);
     let expected: Vec<(i64, f64)> = ages
         .iter()
