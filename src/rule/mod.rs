@@ -41,6 +41,7 @@ mod lifecycle;
 mod number;
 mod plan;
 pub mod preset;
+mod promql;
 mod range;
 mod template;
 mod value;
