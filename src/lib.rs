@@ -1,17 +1,54 @@
-//! highwater
-#![allow(dead_code, unused_imports)]
+#![doc = include_str!("../README.md")]
+//!
+//! # The data's way
+//!
+//! ```text
+//! record or sample  →  registry  →  window  →  rule  →  alert  →  out
+//! ```
+//!
+//! The modules below stand in that order, floor by floor; a module imports only from its own floor
+//! and those below (`tests/floors.rs` keeps it so). Why things are as they are is in [`design`].
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+// 0: foundations.
 mod clock;
 mod event;
-mod instrument;
 mod name;
-mod registry;
-pub mod rule;
-pub mod sample;
 pub mod semconv;
 mod sync;
+mod transport;
+// 1: written by the user's threads.
+mod instrument;
+// 2: what exists, and the doors in.
+mod front;
+mod registry;
+// 3: written by our own thread.
+pub mod sample;
+// 4: snapshots over time.
 mod window;
+// 5: pure; time and data are arguments.
+pub mod rule;
+// 6: what leaves the process.
+pub mod alert;
+pub mod export;
+// 7: the one loop.
+mod engine;
+// The roof.
+mod builder;
+mod env;
+mod error;
+mod handle;
 
-pub use event::*;
-pub use instrument::*;
+pub use builder::Builder;
+pub use engine::ShutdownError;
+pub use error::{Error, InstallError, Problem};
+pub use front::{InstrumentBuilder, QueryBuilder, Recorder};
+pub use handle::{Highwater, global};
+pub use instrument::{
+    ClassifiedQuery, Counter, Gauge, Histogram, Query, QueryGuard, Timed, TryTimed, UpDownCounter,
+};
 pub use name::{Labels, Unit, UnknownUnit};
+
+#[doc = include_str!("../DESIGN.md")]
+pub mod design {}

@@ -50,6 +50,11 @@ impl Labels {
         self.0.is_empty()
     }
 
+    /// Whether both are one and the same set, found without comparing.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The labels whose key `keep` agrees to.
     pub(crate) fn filter(&self, mut keep: impl FnMut(&str) -> bool) -> Self {
         if self.0.iter().all(|(key, _)| keep(key)) {
@@ -110,7 +115,7 @@ impl fmt::Debug for Labels {
 /// assert!(Unit::parse("{row}").is_ok());
 /// assert!(Unit::parse("furlong").is_err());
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Unit(Cow<'static, str>);
 
 /// What [`Unit::parse`] knows besides `{annotations}` and quotients of these.

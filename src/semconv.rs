@@ -20,18 +20,189 @@ pub const QUERY_IN_FLIGHT: &str = "highwater.query.in_flight";
 pub const TIMER_DURATION: &str = "highwater.timer.duration";
 /// The name of a timed thing that is no database query.
 pub const TIMER_NAME: &str = "highwater.timer.name";
+/// Calls of a timed thing that have started and not yet ended.
+pub const TIMER_IN_FLIGHT: &str = "highwater.timer.in_flight";
 
-/// The greatest of memory usage over limit; [`MEMORY_LEVEL`] names the wall that binds.
-pub const MEMORY_UTILIZATION: &str = "highwater.memory.utilization";
-/// Which wall: `host`, `cgroup`…
-pub const MEMORY_LEVEL: &str = "level";
-/// The process' share of physical memory.
-pub const PROCESS_MEMORY_UTILIZATION: &str = "process.memory.utilization";
-/// Open file descriptors over the soft limit.
-pub const FILE_DESCRIPTOR_UTILIZATION: &str = "highwater.process.unix.file_descriptor.utilization";
-/// How long a round of the engine took.
+/// How long a round of the engine took, in seconds.
 pub const TICK_DURATION: &str = "highwater.tick.duration";
-/// Rounds of the engine that were skipped.
+/// Rounds of the engine that were due and did not take place.
 pub const TICK_MISSED: &str = "highwater.tick.missed";
-/// What could not be recorded, by `reason`.
+/// What was not recorded, evaluated or delivered as it should have been, by `reason`.
 pub const DROPPED: &str = "highwater.dropped";
+/// Why something was dropped.
+pub const REASON: &str = "reason";
+/// How many series there are.
+pub const SERIES_COUNT: &str = "highwater.series.count";
+/// Bytes held by a part of highwater, by `component`.
+pub const OWN_MEMORY: &str = "highwater.own.memory";
+/// Mistakes found in the environment at start.
+pub const CONFIG_MISTAKES: &str = "highwater.config.mistakes";
+/// Silences in force.
+pub const SILENCE_ACTIVE: &str = "highwater.silence.active";
+
+/// The alert's name, as Prometheus labels it.
+pub const ALERTNAME: &str = "alertname";
+
+/// Data points a receiver took (no `error.type`) or never will (with one). [Development](https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/).
+pub const EXPORTED_POINTS: &str = "otel.sdk.exporter.metric_data_point.exported";
+/// Log records a receiver took (no `error.type`) or never will (with one).
+pub const EXPORTED_LOGS: &str = "otel.sdk.exporter.log.exported";
+/// Attempts to send that failed and were made again, by `signal`.
+pub const EXPORT_RETRIES: &str = "highwater.export.retries";
+/// `metrics` or `logs`.
+pub const SIGNAL: &str = "signal";
+/// Requests waiting to be taken.
+pub const EXPORT_QUEUE_SIZE: &str = "highwater.export.queue.size";
+/// Bytes of the requests waiting to be taken.
+pub const EXPORT_QUEUE_BYTES: &str = "highwater.export.queue.memory";
+/// Age of the oldest data waiting to be taken, in seconds.
+pub const EXPORT_QUEUE_AGE: &str = "highwater.export.queue.age";
+
+// Process metrics: OpenTelemetry's are release candidates.
+
+/// Resident memory of this process.
+pub const PROCESS_MEMORY_USAGE: &str = "process.memory.usage";
+/// Virtual memory of this process.
+pub const PROCESS_MEMORY_VIRTUAL: &str = "process.memory.virtual";
+/// Resident memory as a share of *physical* memory; in development.
+pub const PROCESS_MEMORY_UTILIZATION: &str = "process.memory.utilization";
+/// CPU time of this process.
+pub const PROCESS_CPU_TIME: &str = "process.cpu.time";
+/// `user` or `system`.
+pub const CPU_MODE: &str = "cpu.mode";
+/// Threads of this process.
+pub const PROCESS_THREAD_COUNT: &str = "process.thread.count";
+/// Open file descriptors.
+pub const PROCESS_UNIX_FILE_DESCRIPTOR_COUNT: &str = "process.unix.file_descriptor.count";
+/// Page faults of this process.
+pub const PROCESS_PAGING_FAULTS: &str = "process.paging.faults";
+/// Age of this process.
+pub const PROCESS_UPTIME: &str = "process.uptime";
+
+// Process metrics without a convention.
+
+/// Resident memory that no file backs.
+pub const PROCESS_MEMORY_ANONYMOUS: &str = "highwater.process.memory.anonymous";
+/// Memory of this process that lies in swap.
+pub const PROCESS_MEMORY_SWAP: &str = "highwater.process.memory.swap";
+/// The most resident memory this process ever had.
+pub const PROCESS_MEMORY_PEAK: &str = "highwater.process.memory.peak";
+/// The soft limit of open file descriptors.
+pub const PROCESS_UNIX_FILE_DESCRIPTOR_LIMIT: &str = "highwater.process.unix.file_descriptor.limit";
+/// Open file descriptors as a share of their soft limit.
+pub const PROCESS_UNIX_FILE_DESCRIPTOR_UTILIZATION: &str =
+    "highwater.process.unix.file_descriptor.utilization";
+
+// System metrics: OpenTelemetry's are in development.
+
+/// The machine's memory by state.
+pub const SYSTEM_MEMORY_USAGE: &str = "system.memory.usage";
+/// The machine's memory by state, as a share.
+pub const SYSTEM_MEMORY_UTILIZATION: &str = "system.memory.utilization";
+/// `used`, `free`, `cached`, `buffers`; used is physical memory less what is available.
+pub const SYSTEM_MEMORY_STATE: &str = "system.memory.state";
+/// The machine's physical memory.
+pub const SYSTEM_MEMORY_LIMIT: &str = "system.memory.limit";
+/// Linux's `MemAvailable`.
+pub const SYSTEM_MEMORY_LINUX_AVAILABLE: &str = "system.memory.linux.available";
+/// Linux's `Shmem`.
+pub const SYSTEM_MEMORY_LINUX_SHARED: &str = "system.memory.linux.shared";
+/// Linux's slab by state.
+pub const SYSTEM_MEMORY_LINUX_SLAB_USAGE: &str = "system.memory.linux.slab.usage";
+/// `reclaimable` or `unreclaimable`.
+pub const SYSTEM_MEMORY_LINUX_SLAB_STATE: &str = "system.memory.linux.slab.state";
+/// Swap space by state.
+pub const SYSTEM_PAGING_USAGE: &str = "system.paging.usage";
+/// Swap space in use as a share.
+pub const SYSTEM_PAGING_UTILIZATION: &str = "system.paging.utilization";
+/// `used` or `free`.
+pub const SYSTEM_PAGING_STATE: &str = "system.paging.state";
+/// Pages moved between memory and swap.
+pub const SYSTEM_PAGING_OPERATIONS: &str = "system.paging.operations";
+/// `in` or `out`.
+pub const SYSTEM_PAGING_DIRECTION: &str = "system.paging.direction";
+/// Page faults of the machine.
+pub const SYSTEM_PAGING_FAULTS: &str = "system.paging.faults";
+/// `minor` or `major`.
+pub const SYSTEM_PAGING_FAULT_TYPE: &str = "system.paging.fault.type";
+/// Load over a minute. The conventions have no load; the Collector's name for it is used.
+pub const SYSTEM_CPU_LOAD_AVERAGE_1M: &str = "system.cpu.load_average.1m";
+/// Load over 5 minutes.
+pub const SYSTEM_CPU_LOAD_AVERAGE_5M: &str = "system.cpu.load_average.5m";
+/// Load over 15 minutes.
+pub const SYSTEM_CPU_LOAD_AVERAGE_15M: &str = "system.cpu.load_average.15m";
+
+// The memory that counts: no convention.
+
+/// How much memory may be in use at a level.
+pub const MEMORY_LIMIT: &str = "highwater.memory.limit";
+/// Memory in use at a level that cannot be reclaimed at once.
+pub const MEMORY_USAGE: &str = "highwater.memory.usage";
+/// The usage as a share of the limit.
+pub const MEMORY_UTILIZATION: &str = "highwater.memory.utilization";
+/// Where the limit is: `host`…
+pub const LEVEL: &str = "level";
+
+/// 1 for the status a sampler has.
+pub const SAMPLER_STATUS: &str = "highwater.sampler.status";
+/// A sampler's name.
+pub const SAMPLER: &str = "sampler";
+/// A sampler's status: `active`, `disabled`, `failed`, `unsupported`.
+pub const STATUS: &str = "status";
+
+/// The event name of an alert's transition among log records.
+pub const ALERT_TRANSITION: &str = "highwater.alert.transition";
+/// The alert's name.
+pub const ALERT_NAME: &str = "highwater.alert.name";
+/// The group of its rule; absent for rules of the builder.
+pub const ALERT_GROUP: &str = "highwater.alert.group";
+/// `info`, `warning`, `critical`: the rule's, whatever the transition.
+pub const ALERT_SEVERITY: &str = "highwater.alert.severity";
+/// Where the alert stands: as a metric 0 inactive, 1 no data, 2 error, 3 pending, 4 firing; as an
+/// attribute `inactive`, `no_data`, `error`, `pending`, `firing`.
+pub const ALERT_STATE: &str = "highwater.alert.state";
+/// Where it stood before.
+pub const ALERT_PREVIOUS_STATE: &str = "highwater.alert.previous_state";
+/// Why a firing alert ended: `cleared`, `no_data`, `rule_removed`, `shutdown`.
+pub const ALERT_RESOLVE_REASON: &str = "highwater.alert.resolve_reason";
+/// What was judged; absent without data.
+pub const ALERT_VALUE: &str = "highwater.alert.value";
+/// What it was compared with.
+pub const ALERT_THRESHOLD: &str = "highwater.alert.threshold";
+/// The unit of value and threshold.
+pub const ALERT_UNIT: &str = "highwater.alert.unit";
+/// The condition, as PromQL-like text.
+pub const ALERT_EXPRESSION: &str = "highwater.alert.expression";
+/// When the condition began to hold, RFC 3339 in UTC.
+pub const ALERT_STARTED_AT: &str = "highwater.alert.started_at";
+/// Seconds from then to the transition.
+pub const ALERT_DURATION: &str = "highwater.alert.duration";
+/// What it means, values filled in; the log record's body too.
+pub const ALERT_SUMMARY: &str = "highwater.alert.summary";
+/// More of it.
+pub const ALERT_DESCRIPTION: &str = "highwater.alert.description";
+/// The runbook's address.
+pub const ALERT_RUNBOOK: &str = "highwater.alert.runbook";
+/// `true` while a silence keeps it from the sinks.
+pub const ALERT_SILENCED: &str = "highwater.alert.silenced";
+/// What the alert's labels are prefixed with.
+pub const ALERT_LABEL: &str = "highwater.alert.label.";
+/// Unique to a log record, so that one sent twice can be told.
+pub const LOG_RECORD_UID: &str = "log.record.uid";
+
+/// What the service is called.
+pub const SERVICE_NAME: &str = "service.name";
+/// A UUID, of this process only.
+pub const SERVICE_INSTANCE_ID: &str = "service.instance.id";
+/// Who made the telemetry: `highwater`.
+pub const TELEMETRY_SDK_NAME: &str = "telemetry.sdk.name";
+/// `rust`.
+pub const TELEMETRY_SDK_LANGUAGE: &str = "telemetry.sdk.language";
+/// This crate's version.
+pub const TELEMETRY_SDK_VERSION: &str = "telemetry.sdk.version";
+/// The process' id.
+pub const PROCESS_PID: &str = "process.pid";
+/// The executable's file name.
+pub const PROCESS_EXECUTABLE_NAME: &str = "process.executable.name";
+/// The host's name.
+pub const HOST_NAME: &str = "host.name";

@@ -12,4 +12,4 @@ pub(crate) use std::sync::{
 };
 
 pub(crate) use once_cell::sync::OnceCell;
-pub(crate) use parking_lot::{Condvar, Mutex, RwLock};
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};

@@ -52,10 +52,7 @@ pub(crate) struct Metric {
 impl Metric {
     pub(super) fn new(name: Arc<str>, kind: Kind) -> Self {
         // A duration is in seconds whether or not anyone said so.
-        let unit = match kind {
-            Kind::Histogram(Measure::Time) => Unit::SECONDS,
-            _ => Unit::NONE,
-        };
+        let unit = if kind == Kind::Histogram(Measure::Time) { Unit::SECONDS } else { Unit::NONE };
         Self { name, kind, described: RwLock::new((unit, Arc::from(""))) }
     }
 

@@ -43,6 +43,8 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct State {
     metrics: HashMap<Arc<str>, MetricState>,
+    /// Described, not yet recorded to.
+    described: HashMap<Arc<str>, (Unit, Arc<str>)>,
     series: Vec<Arc<Series>>,
     retired: bool,
 }
@@ -75,11 +77,25 @@ impl Registry {
         }
     }
 
-    /// States a metric's unit and help; what a series said before stands, empty fields are filled.
-    pub(crate) fn describe(&self, name: &str, kind: Kind, unit: Unit, help: &str) {
+    /// States a metric's unit and help, before or after its first series. The first statement of
+    /// each stands.
+    pub(crate) fn describe(&self, name: &str, unit: Unit, help: &str) {
+        if let Some(known) = self.state.read().metrics.get(name) {
+            return known.metric.describe(unit, help);
+        }
         let mut state = self.state.write();
-        let metric = state.metric(name, kind);
-        metric.metric.describe(unit, help);
+        match state.metrics.get(name) {
+            Some(known) => known.metric.describe(unit, help),
+            None => {
+                let described = state.described.entry(Arc::from(name)).or_default();
+                if described.0 == Unit::NONE {
+                    described.0 = unit;
+                }
+                if described.1.is_empty() {
+                    described.1 = Arc::from(help);
+                }
+            }
+        }
     }
 
     pub(crate) fn counter(&self, name: &str, labels: &Labels) -> Counter {
@@ -166,6 +182,9 @@ impl State {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
                 let metric = Arc::new(Metric::new(new.key().clone(), kind));
+                if let Some((unit, help)) = self.described.remove(name) {
+                    metric.describe(unit, &help);
+                }
                 new.insert(MetricState { metric, series: HashMap::new(), overflow: None })
             }
         }

@@ -91,6 +91,8 @@ pub struct Adjust {
     pub threshold: Option<f64>,
     /// Instead of the rule's own clear threshold.
     pub clear: Option<f64>,
+    /// Instead of the rule's own hold.
+    pub hold_for: Option<Duration>,
     /// No higher than this.
     pub severity_cap: Option<Severity>,
     /// Whether it runs.
@@ -189,6 +191,9 @@ impl Rule {
         if let Some(condition) = &mut self.condition {
             condition.adjust(adjust.threshold, adjust.clear);
         }
+        if let Some(hold) = adjust.hold_for {
+            self.hold = hold;
+        }
         if let Some(cap) = adjust.severity_cap {
             self.severity = self.severity.min(cap);
         }
@@ -196,6 +201,11 @@ impl Rule {
             self.enabled = enabled;
         }
         self
+    }
+
+    /// Whether both have one identity: group, name and labels.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (&self.group, &self.name, self.identity()) == (&other.group, &other.name, other.identity())
     }
 
     pub(crate) fn compile(&self, tick: Duration) -> Result<Compiled, Vec<Error>> {

@@ -47,7 +47,7 @@ fn ratio(name: &str) -> Value {
 fn memory_above(threshold: f64, clear: f64) -> Condition {
     let ratio = || ratio(semconv::MEMORY_UTILIZATION);
     let small_on_a_host = super::all([
-        ratio().label(semconv::MEMORY_LEVEL, "host").at_least(0.0),
+        ratio().label(semconv::LEVEL, "host").at_least(0.0),
         self::ratio(semconv::PROCESS_MEMORY_UTILIZATION).below(0.25).on([]),
     ]);
     ratio().above(threshold).clear_below(clear).unless(small_on_a_host)
@@ -77,7 +77,7 @@ fn memory() -> [Rule; 2] {
 fn file_descriptors() -> [Rule; 2] {
     let rule = |threshold: f64, clear: f64, hold, severity| {
         alert("FileDescriptorExhaustion")
-            .when(ratio(semconv::FILE_DESCRIPTOR_UTILIZATION).above(threshold).clear_below(clear))
+            .when(ratio(semconv::PROCESS_UNIX_FILE_DESCRIPTOR_UTILIZATION).above(threshold).clear_below(clear))
             .hold_for(hold)
             .severity(severity)
             .summary("{{ value }} of the file descriptors are in use")

@@ -404,9 +404,9 @@ fn an_operator_adjusts() {
 fn the_presets_load_and_stay_silent_on_a_quiet_service() {
     for tick in [Duration::from_millis(100), secs(1), secs(60)] {
         let mut world = World::of(tick, preset::all(tick));
-        world.set(semconv::MEMORY_UTILIZATION, [(semconv::MEMORY_LEVEL, "host")], 0.97);
+        world.set(semconv::MEMORY_UTILIZATION, [(semconv::LEVEL, "host")], 0.97);
         world.set(semconv::PROCESS_MEMORY_UTILIZATION, [], 0.1);
-        world.set(semconv::FILE_DESCRIPTOR_UTILIZATION, [], 0.2);
+        world.set(semconv::PROCESS_UNIX_FILE_DESCRIPTOR_UTILIZATION, [], 0.2);
         let calls = world.query("q", "");
         for _ in 0..200 {
             calls.record(0.01);
@@ -423,7 +423,7 @@ fn the_memory_presets_fire_when_the_host_is_ours() {
     world.set(semconv::PROCESS_MEMORY_UTILIZATION, [], 0.5);
     for second in 0..200 {
         let ratio = if second < 100 { 0.5 } else { 0.97 };
-        world.set(semconv::MEMORY_UTILIZATION, [(semconv::MEMORY_LEVEL, "host")], ratio);
+        world.set(semconv::MEMORY_UTILIZATION, [(semconv::LEVEL, "host")], ratio);
         world.step();
     }
     let fired: Vec<_> = world

@@ -1,5 +1,26 @@
 //! What is read rather than recorded: the process, the system, and whatever a user's own sampler
 //! knows. Called by the tick thread, once a tick.
+//!
+//! [`process`](process()), [`system`](system()) and [`memory`](memory()) are on by default.
+
+mod backend;
+mod closure;
+mod field;
+mod memory;
+#[cfg(any(target_os = "linux", test))]
+mod parse;
+mod portable;
+mod process;
+#[cfg(target_os = "linux")]
+mod procfs;
+mod run;
+mod system;
+
+pub use closure::{GaugeFn, gauge};
+pub use memory::{Memory, memory};
+pub use process::{Process, process};
+pub(crate) use run::Samplers;
+pub use system::{System, system};
 
 use std::{borrow::Cow, fmt};
 
@@ -33,19 +54,20 @@ pub trait Sampler: Send {
     /// Its name in self-metrics and logs.
     fn name(&self) -> &str;
 
-    /// Called once, on the tick thread, before the first [`sample`](Self::sample): resolve the
-    /// handles here.
+    /// Called on the tick thread before the first [`sample`](Self::sample), and again after a
+    /// failure: resolve the handles here, and start afresh.
     ///
     /// # Errors
     /// [`Failure::Unsupported`] where this machine lacks what is read: the sampler is not asked
-    /// again. [`Failure::Failed`]: it is started again later.
+    /// again. Any other: it is started again after a second, then two, up to a minute.
     fn start(&mut self, meter: &mut Meter) -> Result<(), Failure>;
 
     /// Reads and sets. Must not block: the whole tick waits.
     ///
     /// # Errors
     /// On an error (or a panic) the values this sampler had set become absent, so that no rule
-    /// judges by what is no longer true.
+    /// judges by what is no longer true, and it is started again as after a failed
+    /// [`start`](Self::start).
     fn sample(&mut self) -> Result<(), Failure>;
 }
 
@@ -76,6 +98,24 @@ pub enum Status {
     Failed,
     /// This machine lacks what it reads.
     Unsupported,
+}
+
+impl Status {
+    /// Its name in labels and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+            Self::Failed => "failed",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// Where a sampler resolves the handles it writes to. Remembers them, so that they can be made
@@ -131,7 +171,7 @@ impl Meter {
         help: &str,
         labels: &Labels,
     ) -> Gauge {
-        self.registry.describe(name, kind, unit, help);
+        self.registry.describe(name, unit, help);
         let gauge = match kind {
             Kind::ObservedCounter => self.registry.observed_counter(name, labels),
             Kind::ObservedUpDown => self.registry.observed_up_down(name, labels),
@@ -142,13 +182,51 @@ impl Meter {
     }
 
     /// Makes all it has handed out absent.
-    pub(crate) fn clear(&self) {
+    fn clear(&self) {
         self.gauges.iter().for_each(Gauge::clear);
+    }
+
+    /// Hands out anew.
+    fn forget(&mut self) {
+        self.gauges.clear();
     }
 }
 
 impl fmt::Debug for Meter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Meter").field("handles", &self.gauges.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Meter, Sampler};
+    use crate::{
+        clock::Moment,
+        registry::{Collector, Reading, Registry},
+        sync::Arc,
+    };
+    use std::time::{Duration, SystemTime};
+
+    /// A sampler that has been started, and the registry it writes to.
+    pub(super) fn started<S: Sampler>(mut sampler: S) -> (S, Arc<Registry>) {
+        let registry = Arc::new(Registry::new(100));
+        let outcome = sampler.start(&mut Meter::new(registry.clone()));
+        assert!(outcome.is_ok(), "{outcome:?}");
+        (sampler, registry)
+    }
+
+    /// The value of the series that prints as `name{labels}`, if it is present.
+    pub(super) fn value(registry: &Arc<Registry>, series: &str) -> Option<f64> {
+        let start = Moment { mono: Duration::ZERO, wall: SystemTime::UNIX_EPOCH };
+        let mut collector = Collector::new(registry.clone(), start);
+        collector.collect(start);
+        let all = collector.series().iter().zip(&collector.frame().readings);
+        all.filter(|(of, _)| format!("{}{}", of.metric.name, of.labels) == series).find_map(
+            |(_, reading)| match reading {
+                Reading::Value(value) => Some(*value),
+                _ => None,
+            },
+        )
     }
 }

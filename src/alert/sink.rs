@@ -1,0 +1,188 @@
+//! Who is told of transitions. Sinks run on the `highwater-act` thread, each call under
+//! `catch_unwind`: a slow or panicking one delays no evaluation.
+
+use std::fmt;
+
+use crate::{
+    event::{ResolveReason, Severity, State, Transition},
+    sync::Arc,
+};
+
+type Deliver = dyn FnMut(&Arc<Transition>) -> bool + Send;
+
+/// Somebody who is told of every transition that no silence covers.
+pub struct Sink {
+    name: &'static str,
+    deliver: Box<Deliver>,
+}
+
+impl Sink {
+    pub(crate) fn new(
+        name: &'static str,
+        deliver: impl FnMut(&Arc<Transition>) -> bool + Send + 'static,
+    ) -> Self {
+        Self { name, deliver: Box::new(deliver) }
+    }
+
+    /// Its kind, as `HIGHWATER_SINKS` names it.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whether it took the transition; what it could not take is counted.
+    pub(crate) fn deliver(&mut self, transition: &Arc<Transition>) -> bool {
+        (self.deliver)(transition)
+    }
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Writes firing and resolved alerts to the [`log`] facade: critical ones as errors, warnings as
+/// warnings, the rest (and every resolution) as info; pending, as debug.
+///
+/// On by default when the builder is given no other sink.
+pub fn to_log() -> Sink {
+    Sink::new("log", |transition| {
+        log::log!(target: "highwater::alert", level(transition), "{transition}");
+        true
+    })
+}
+
+fn level(transition: &Transition) -> log::Level {
+    match (transition.to, transition.rule.severity) {
+        (State::Firing, Severity::Critical) => log::Level::Error,
+        (State::Firing, Severity::Warning) => log::Level::Warn,
+        (State::Firing, Severity::Info) => log::Level::Info,
+        _ if transition.from == State::Firing => log::Level::Info,
+        _ => log::Level::Debug,
+    }
+}
+
+/// Calls `callback` with every transition.
+///
+/// It may block and panic: it has a thread of highwater's own (shared with the other sinks, which
+/// wait for it), and a panic is caught and counted, unless the program is built with
+/// `panic = "abort"`. Transitions that pile up behind it are kept up to 1,024, then dropped and
+/// counted.
+///
+/// ```
+/// use highwater::{alert, Highwater};
+/// let hw = Highwater::builder("doc")
+///     .sink(alert::to_fn(|transition| println!("{transition}")))
+///     .start()?;
+/// # Ok::<(), highwater::Error>(())
+/// ```
+pub fn to_fn(mut callback: impl FnMut(&Transition) + Send + 'static) -> Sink {
+    Sink::new("callback", move |transition| {
+        callback(transition);
+        true
+    })
+}
+
+impl fmt::Display for Transition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let to = match (self.from, self.to, self.resolved) {
+            (State::Firing, _, Some(ResolveReason::Cleared)) => "resolved",
+            (State::Firing, _, Some(reason)) => {
+                write!(f, "{} resolved ({})", self.rule.name, reason.as_str())?;
+                return self.details(f);
+            }
+            (_, to, _) => to.as_str(),
+        };
+        write!(f, "{} {to}", self.rule.name)?;
+        self.details(f)
+    }
+}
+
+impl Transition {
+    fn details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, " [{}]", self.rule.severity)?;
+        if !self.summary.is_empty() {
+            write!(f, ": {}", self.summary)?;
+        }
+        let own = |key: &str| key != "alertname" && self.rule.labels.get(key).is_none();
+        let mut first = true;
+        for (key, value) in self.labels.iter().filter(|(key, _)| own(key)) {
+            write!(f, "{}{key}={value:?}", if first { " {" } else { ", " })?;
+            first = false;
+        }
+        if !first {
+            f.write_str("}")?;
+        }
+        if let (State::Firing, Some(runbook)) = (self.to, &self.rule.runbook) {
+            write!(f, " (runbook: {runbook})")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::{
+        event::RuleInfo,
+        name::{Labels, Unit},
+    };
+
+    pub(crate) fn transition(name: &str) -> Arc<Transition> {
+        Arc::new(Transition {
+            rule: Arc::new(RuleInfo {
+                group: "".into(),
+                name: name.into(),
+                severity: Severity::Warning,
+                labels: Labels::new([("severity", "warning")]),
+                expression: String::new(),
+                unit: Unit::NONE,
+                runbook: Some("https://runbook".into()),
+            }),
+            labels: Labels::new([("alertname", name), ("severity", "warning"), ("pool", "main")]),
+            from: State::Pending,
+            to: State::Firing,
+            resolved: None,
+            value: Some(0.9),
+            threshold: Some(0.8),
+            at: SystemTime::UNIX_EPOCH,
+            active_since: None,
+            summary: "90% in use".into(),
+            description: String::new(),
+            silenced: false,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{testing::transition, *};
+
+    #[test]
+    fn a_transition_reads_as_one_line() {
+        let firing = transition("Full");
+        assert_eq!(
+            firing.to_string(),
+            r#"Full firing [warning]: 90% in use {pool="main"} (runbook: https://runbook)"#
+        );
+        let mut resolved = Transition::clone(&firing);
+        (resolved.from, resolved.to) = (State::Firing, State::Inactive);
+        resolved.resolved = Some(ResolveReason::NoData);
+        assert_eq!(
+            resolved.to_string(),
+            r#"Full resolved (no_data) [warning]: 90% in use {pool="main"}"#
+        );
+    }
+
+    #[test]
+    fn the_log_level_follows_severity() {
+        let mut t = Transition::clone(&transition("Full"));
+        assert_eq!(level(&t), log::Level::Warn);
+        (t.from, t.to) = (State::Firing, State::Inactive);
+        assert_eq!(level(&t), log::Level::Info);
+        (t.from, t.to) = (State::Inactive, State::Pending);
+        assert_eq!(level(&t), log::Level::Debug);
+    }
+}

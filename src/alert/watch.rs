@@ -1,0 +1,200 @@
+//! Reading an alert's state from anywhere, for one relaxed load.
+//!
+//! The tick thread writes each cell after an evaluation; state and level share one word, so that
+//! no reader sees one without the other.
+
+use std::fmt;
+
+use crate::{
+    event::State,
+    name::Labels,
+    sync::{Arc, AtomicU64, Mutex, Ordering},
+};
+
+/// Reads one alert's state: resolve once, clone and share it.
+///
+/// A name can stand for several rules (a warning and a critical one) and each for several label
+/// sets: the watch is the worst of them. A rule that was removed reads as inactive.
+///
+/// ```
+/// let hw = highwater::Highwater::builder("doc").start()?;
+/// let memory = hw.alert("MemoryNearLimit")?;
+/// if memory.is_firing() { /* refuse work that can wait */ }
+/// assert!((0.0..=1.0).contains(&memory.level()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Watch(Arc<Cell>);
+
+impl Watch {
+    /// The watch of an instance that is switched off: inactive for ever.
+    pub(crate) fn inert() -> Self {
+        Self(Arc::new(Cell::new(pack(State::Inactive, 0.0))))
+    }
+
+    /// Whether any of its alerts is firing. One relaxed load.
+    #[inline]
+    pub fn is_firing(&self) -> bool {
+        self.state() == State::Firing
+    }
+
+    /// The worst state among its alerts. One relaxed load.
+    #[inline]
+    pub fn state(&self) -> State {
+        unpack(self.0.load(Ordering::Relaxed)).0
+    }
+
+    /// How close it is: 0 at the clear threshold or below, 1 at the threshold or while firing, in
+    /// proportion between; 0 without data. A handler can shed that share of its load. One relaxed
+    /// load.
+    #[inline]
+    pub fn level(&self) -> f64 {
+        f64::from(unpack(self.0.load(Ordering::Relaxed)).1)
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("state", &self.state()).field("level", &self.level()).finish()
+    }
+}
+
+/// No rule has the name an alert was asked for by.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no rule is named {name:?}; there are: {}", known.join(", "))]
+pub struct UnknownAlert {
+    pub(crate) name: String,
+    pub(crate) known: Vec<String>,
+}
+
+type Cell = AtomicU64;
+
+fn pack(state: State, level: f32) -> u64 {
+    u64::from(level.to_bits()) << 32 | state as u64
+}
+
+#[inline]
+fn unpack(word: u64) -> (State, f32) {
+    let state = match word as u8 {
+        1 => State::NoData,
+        2 => State::Error,
+        3 => State::Pending,
+        4 => State::Firing,
+        _ => State::Inactive,
+    };
+    (state, f32::from_bits((word >> 32) as u32))
+}
+
+/// What a watch is told of one alert after an evaluation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) labels: &'a Labels,
+    pub(crate) state: State,
+    pub(crate) level: f64,
+}
+
+/// All watches handed out.
+#[derive(Debug, Default)]
+pub(crate) struct Watches(Mutex<Vec<Entry>>);
+
+#[derive(Debug)]
+struct Entry {
+    name: Arc<str>,
+    /// Labels an alert must carry to count.
+    narrow: Labels,
+    cell: Arc<Cell>,
+    /// The worst seen in this round.
+    worst: (State, f32),
+}
+
+impl Watches {
+    /// The watch of a name, narrowed to alerts that carry all of `narrow`.
+    pub(crate) fn get(&self, name: &str, narrow: &Labels) -> Watch {
+        let mut entries = self.0.lock();
+        if let Some(known) = entries.iter().find(|e| &*e.name == name && e.narrow == *narrow) {
+            return Watch(known.cell.clone());
+        }
+        let watch = Watch::inert();
+        entries.push(Entry {
+            name: Arc::from(name),
+            narrow: narrow.clone(),
+            cell: watch.0.clone(),
+            worst: (State::Inactive, 0.0),
+        });
+        watch
+    }
+
+    /// Writes every cell anew from all alerts' readings.
+    pub(crate) fn publish<'a>(&self, readings: impl Iterator<Item = Reading<'a>>) {
+        let mut entries = self.0.lock();
+        for entry in &mut *entries {
+            entry.worst = (State::Inactive, 0.0);
+        }
+        for reading in readings {
+            for entry in entries.iter_mut().filter(|entry| entry.matches(&reading)) {
+                entry.worst.0 = worse(entry.worst.0, reading.state);
+                entry.worst.1 = entry.worst.1.max(reading.level as f32);
+            }
+        }
+        for entry in &*entries {
+            entry.cell.store(pack(entry.worst.0, entry.worst.1), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Entry {
+    fn matches(&self, reading: &Reading<'_>) -> bool {
+        *self.name == *reading.name
+            && self.narrow.iter().all(|(key, value)| reading.labels.get(key) == Some(value))
+    }
+}
+
+fn worse(a: State, b: State) -> State {
+    if b as u8 > a as u8 { b } else { a }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading<'a>(name: &'a str, labels: &'a Labels, state: State, level: f64) -> Reading<'a> {
+        Reading { name, labels, state, level }
+    }
+
+    #[test]
+    fn a_watch_is_the_worst_of_its_alerts() {
+        let watches = Watches::default();
+        let any = watches.get("Slow", &Labels::empty());
+        let eu = watches.get("Slow", &Labels::new([("region", "eu")]));
+        let (in_eu, in_us) = (Labels::new([("region", "eu")]), Labels::new([("region", "us")]));
+        watches.publish(
+            [
+                reading("Slow", &in_eu, State::Pending, 0.5),
+                reading("Slow", &in_us, State::Firing, 1.0),
+                reading("Other", &in_eu, State::Firing, 1.0),
+            ]
+            .into_iter(),
+        );
+        assert!(any.is_firing() && any.level() == 1.0);
+        assert_eq!((eu.state(), eu.level()), (State::Pending, 0.5));
+    }
+
+    #[test]
+    fn a_removed_rule_reads_as_inactive() {
+        let watches = Watches::default();
+        let watch = watches.get("Gone", &Labels::empty());
+        let none = Labels::empty();
+        watches.publish([reading("Gone", &none, State::Firing, 1.0)].into_iter());
+        assert!(watch.is_firing());
+        watches.publish(std::iter::empty());
+        assert_eq!((watch.state(), watch.level()), (State::Inactive, 0.0));
+    }
+
+    #[test]
+    fn asking_twice_gives_the_same_cell() {
+        let watches = Watches::default();
+        let (one, two) = (watches.get("A", &Labels::empty()), watches.get("A", &Labels::empty()));
+        assert!(Arc::ptr_eq(&one.0, &two.0));
+    }
+}

@@ -1,0 +1,349 @@
+//! What an instance is made of, said in code; checked all at once when it starts.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    alert::{self, Sink},
+    clock::Clock,
+    engine::{Engine, Plan, TICK_RANGE},
+    env::{self, Env, Lookup},
+    error::{Error, InstallError, Problem},
+    export::otlp,
+    front::{self, Recorder},
+    handle::{self, Highwater},
+    name::Unit,
+    registry::{DEFAULT_CARDINALITY_LIMIT, Registry},
+    rule::{self, Adjust, Evaluator, Rule},
+    sample::{self, Sampler},
+    sync::Arc,
+};
+
+const DEFAULT_TICK: Duration = Duration::from_secs(1);
+
+/// What the cardinality limit may be.
+const CARDINALITY_RANGE: std::ops::RangeInclusive<usize> = 1..=1_000_000;
+
+/// Says what an instance is made of; from [`Highwater::builder`].
+///
+/// Setters never fail: [`start`](Self::start) and [`install`](Self::install) report every mistake
+/// together.
+#[must_use = "nothing runs until `start` or `install`"]
+pub struct Builder {
+    service: String,
+    resource: Vec<(String, String)>,
+    tick: Duration,
+    cardinality_limit: usize,
+    described: Vec<(String, String, String)>,
+    samplers: Vec<Box<dyn Sampler>>,
+    without: Vec<String>,
+    presets: bool,
+    rules: Vec<Rule>,
+    sinks: Vec<Sink>,
+    export: otlp::Config,
+}
+
+impl Builder {
+    pub(crate) fn new(service: &str) -> Self {
+        Self {
+            service: service.to_owned(),
+            resource: Vec::new(),
+            tick: DEFAULT_TICK,
+            cardinality_limit: DEFAULT_CARDINALITY_LIMIT,
+            described: Vec::new(),
+            samplers: Vec::new(),
+            without: Vec::new(),
+            presets: true,
+            rules: Vec::new(),
+            sinks: Vec::new(),
+            export: otlp::from_env(),
+        }
+    }
+
+    /// Adds a resource attribute, such as `deployment.environment.name`; it wins over
+    /// `OTEL_RESOURCE_ATTRIBUTES`.
+    pub fn resource(mut self, key: &str, value: &str) -> Self {
+        self.resource.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// How often everything is sampled and every rule evaluated: 1 s by default, 100 ms to 60 s.
+    /// `HIGHWATER_TICK` wins over it.
+    pub fn tick(mut self, every: Duration) -> Self {
+        self.tick = every;
+        self
+    }
+
+    /// How many label sets a metric may have: 2,000 by default, 1 to 1,000,000. Those beyond are
+    /// recorded together in one series with `otel.metric.overflow`, and counted.
+    pub fn cardinality_limit(mut self, label_sets: usize) -> Self {
+        self.cardinality_limit = label_sets;
+        self
+    }
+
+    /// States a metric's unit (see [`Unit::parse`]) and help ahead of its first use.
+    pub fn describe(mut self, metric: &str, unit: &str, help: &str) -> Self {
+        self.described.push((metric.to_owned(), unit.to_owned(), help.to_owned()));
+        self
+    }
+
+    /// Reads something more once a tick. [`sample::process`], [`sample::system`] and
+    /// [`sample::memory`] are on by default; a sampler of the same name takes a default's place.
+    pub fn sample(mut self, sampler: impl Sampler + 'static) -> Self {
+        self.samplers.push(Box::new(sampler));
+        self
+    }
+
+    /// Adds a rule. One with the identity of a [preset](rule::preset) (group, name and labels)
+    /// takes its place.
+    pub fn rule(mut self, rule: Rule) -> Self {
+        self.rules.push(rule);
+        self
+    }
+
+    /// Leaves out a preset rule or a default sampler by its name.
+    pub fn without(mut self, name: &str) -> Self {
+        self.without.push(name.to_owned());
+        self
+    }
+
+    /// Leaves out all [preset rules](rule::preset).
+    pub fn without_presets(mut self) -> Self {
+        self.presets = false;
+        self
+    }
+
+    /// Tells `sink` of every alert's transition. Without any, [`alert::to_log`] is told.
+    pub fn sink(mut self, sink: Sink) -> Self {
+        self.sinks.push(sink);
+        self
+    }
+
+    /// Where metrics and alerts are pushed: by default where `OTEL_EXPORTER_OTLP_ENDPOINT` points,
+    /// and nowhere if it is not set.
+    pub fn export(mut self, to: otlp::Config) -> Self {
+        self.export = to;
+        self
+    }
+
+    /// Starts without touching anything of the process: several instances can run side by side.
+    /// It stops with the last clone of the handle.
+    ///
+    /// # Errors
+    /// Every mistake in the builder, together. A mistake in the environment is none: it is
+    /// logged, counted, and the setting left as it was.
+    pub fn start(self) -> Result<Highwater, Error> {
+        self.start_in(&env::process)
+    }
+
+    /// Starts with an environment of the caller's.
+    pub(crate) fn start_in(self, lookup: Lookup<'_>) -> Result<Highwater, Error> {
+        let env = Env::read(lookup);
+        let problems = self.problems();
+        if !problems.is_empty() {
+            return Err(Error(problems));
+        }
+        self.run(env, lookup)
+    }
+
+    /// Starts, becomes the process' [`metrics`] recorder and its [global](crate::global) instance,
+    /// and runs until [`Highwater::shutdown`] or the process' end, whether or not the handle is
+    /// kept.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); also when an instance is installed already, or the process has
+    /// another `metrics` recorder (then `start` and [`Highwater::recorder`] are the way). The
+    /// builder comes back in the error.
+    pub fn install(self) -> Result<Highwater, InstallError> {
+        let refuse = |error: Error, builder| Err(InstallError { error, builder });
+        let mut global = handle::GLOBAL.write();
+        if global.is_some() {
+            return refuse(Problem::Installed.into(), Some(Box::new(self)));
+        }
+        let problems = self.problems();
+        if !problems.is_empty() {
+            return refuse(Error(problems), Some(Box::new(self)));
+        }
+        if !front::install_forwarder() {
+            return refuse(Problem::Recorder.into(), Some(Box::new(self)));
+        }
+        match self.run(Env::read(&env::process), &env::process) {
+            Err(error) => refuse(error, None),
+            Ok(instance) => {
+                front::forward_to(Some(instance.recorder()));
+                *global = Some(instance.clone());
+                Ok(instance)
+            }
+        }
+    }
+
+    /// Everything wrong with what was said in code.
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let setting =
+            |setting, value: String, allowed| Problem::Setting { setting, value, allowed };
+        if self.service.trim().is_empty() {
+            problems.push(setting(
+                "service name",
+                format!("{:?}", self.service),
+                "it must not be empty",
+            ));
+        }
+        if !TICK_RANGE.contains(&self.tick) {
+            problems.push(setting(
+                "tick",
+                format!("{:?}", self.tick),
+                "it must be from 100 ms to 60 s",
+            ));
+        }
+        if !CARDINALITY_RANGE.contains(&self.cardinality_limit) {
+            let value = self.cardinality_limit.to_string();
+            problems.push(setting("cardinality limit", value, "it must be from 1 to 1,000,000"));
+        }
+        for (key, value) in &self.resource {
+            if key.trim().is_empty() {
+                problems.push(setting(
+                    "resource attribute",
+                    format!("{key:?} = {value:?}"),
+                    "its key must not be empty",
+                ));
+            }
+        }
+        for (metric, unit, _) in &self.described {
+            if metric.trim().is_empty() {
+                problems.push(setting(
+                    "described metric",
+                    format!("{metric:?}"),
+                    "its name must not be empty",
+                ));
+            }
+            if let Err(unknown) = Unit::parse(unit) {
+                problems.push(Problem::Unit { metric: metric.clone(), unknown });
+            }
+        }
+        if let Err(wrong) = Evaluator::new(self.all_rules(), self.checked_tick()) {
+            problems.extend(wrong.into_iter().map(Problem::Rule));
+        }
+        problems.extend(self.export.check().into_iter().map(Problem::Export));
+        problems
+    }
+
+    /// The tick, or the default where it is a mistake of its own.
+    fn checked_tick(&self) -> Duration {
+        if TICK_RANGE.contains(&self.tick) { self.tick } else { DEFAULT_TICK }
+    }
+
+    /// Presets and rules, the latter in the former's place where they are the same.
+    fn all_rules(&self) -> Vec<Rule> {
+        let mut rules = if self.presets { rule::preset::all(self.checked_tick()) } else { Vec::new() };
+        rules.retain(|preset| {
+            !self.without.iter().any(|name| name == preset.name())
+                && !self.rules.iter().any(|own| own.is_same(preset))
+        });
+        rules.extend(self.rules.iter().cloned());
+        rules
+    }
+
+    fn run(self, env: Env, lookup: Lookup<'_>) -> Result<Highwater, Error> {
+        let mut rules = self.all_rules();
+        let registry = Arc::new(Registry::new(self.cardinality_limit));
+        if env.disabled {
+            log::info!("highwater: switched off by the environment");
+            registry.retire();
+            return Ok(Highwater::new(registry, &rules, None));
+        }
+        let mut mistakes = env.mistakes;
+        let tick = env.tick.unwrap_or(self.tick);
+        for (name, change) in env.rules {
+            match adjusted(&rules, &name, &change, tick) {
+                Ok(changed) => rules = changed,
+                Err(why) => mistakes.push(format!("HIGHWATER_RULES: {name:?}: {why}")),
+            }
+        }
+        let (settings, wrong) = self.export.resolve(lookup);
+        mistakes.extend(wrong.iter().map(ToString::to_string));
+        let attributes = self.resource.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let (resource, wrong) = otlp::Resource::new(&self.service, attributes, lookup);
+        mistakes.extend(wrong.iter().map(ToString::to_string));
+        let export = settings.and_then(|settings| {
+            // Certificates named by the environment; those given in code were checked.
+            otlp::Exporter::new(settings, &resource).map_err(|why| mistakes.push(why)).ok()
+        });
+        for mistake in &mistakes {
+            log::warn!("highwater: {mistake}");
+        }
+        for (metric, unit, help) in &self.described {
+            registry.describe(metric, Unit::parse(unit).unwrap_or_default(), help);
+        }
+        let mut sinks = self.sinks;
+        if sinks.is_empty() {
+            sinks.push(alert::to_log());
+        }
+        if let Some(kept) = &env.sinks {
+            sinks.retain(|sink| kept.iter().any(|name| name == sink.name()));
+        }
+        let mut samplers: Vec<Box<dyn Sampler>> = vec![
+            Box::new(sample::process()),
+            Box::new(sample::system()),
+            Box::new(sample::memory()),
+        ];
+        samplers.retain(|default| {
+            let name = default.name();
+            !self.without.iter().any(|left_out| left_out == name)
+                && !self.samplers.iter().any(|own| own.name() == name)
+        });
+        samplers.extend(self.samplers);
+
+        let handle_rules = rules.clone();
+        let evaluator = Evaluator::new(rules, tick)
+            .map_err(|wrong| Error(wrong.into_iter().map(Problem::Rule).collect()))?;
+        let engine = Engine::start(Plan {
+            registry: registry.clone(),
+            clock: Clock::system(),
+            tick,
+            samplers,
+            rules: evaluator,
+            sinks,
+            export,
+            silence_file: env.silence_file,
+            mistakes: mistakes.len() as u64,
+        })
+        .map_err(Problem::Thread)?;
+        Ok(Highwater::new(registry, &handle_rules, Some(engine)))
+    }
+}
+
+/// The rules with an operator's change to all of a name; a change that does not fit is refused
+/// whole.
+fn adjusted(
+    rules: &[Rule],
+    name: &str,
+    change: &Adjust,
+    tick: Duration,
+) -> Result<Vec<Rule>, String> {
+    if !rules.iter().any(|rule| rule.name() == name) {
+        return Err("no such rule".to_owned());
+    }
+    let mut changed: Vec<Rule> = Vec::with_capacity(rules.len());
+    for rule in rules {
+        let rule = if rule.name() == name { rule.clone().adjust(change) } else { rule.clone() };
+        // A warning and a critical rule become one when a cap makes them the same: the first,
+        // which is the one that fires earlier.
+        if change.severity_cap.is_none() || !changed.iter().any(|other| other.is_same(&rule)) {
+            changed.push(rule);
+        }
+    }
+    match Evaluator::new(changed.clone(), tick) {
+        Ok(_) => Ok(changed),
+        Err(wrong) => Err(wrong.first().map(ToString::to_string).unwrap_or_default()),
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("service", &self.service)
+            .field("tick", &self.tick)
+            .field("rules", &self.rules.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,248 @@
+//! The `highwater-act` thread: it tells the sinks, so that a slow or panicking one delays no
+//! evaluation.
+//!
+//! A call cannot be killed. One that takes longer than [`BUDGET`] is left behind: its sink is
+//! passed over until the call comes back, and another thread goes on with the rest. At most
+//! [`MAX_REPLACEMENTS`] calls are left behind at a time, then sinks wait and what does not fit the
+//! mailbox is dropped and counted.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    thread,
+    time::Duration,
+};
+
+use super::{
+    mailbox::{Mail, Mailbox},
+    stop::Stop,
+    telemetry::{Losses, count},
+};
+use crate::{
+    alert::Sink,
+    clock::Moment,
+    event::Transition,
+    sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering},
+};
+
+/// How long a sink may take before another thread goes on without it.
+const BUDGET: Duration = Duration::from_secs(30);
+/// How many calls may be left behind at a time.
+const MAX_REPLACEMENTS: usize = 3;
+/// How many transitions wait.
+const CAPACITY: usize = 1_024;
+
+pub(super) const NAME: &str = "highwater-act";
+
+/// The sinks and their thread.
+#[derive(Debug)]
+pub(super) struct Actors {
+    shared: Arc<Shared>,
+    /// The call the worker was seen in, and since when.
+    seen: (u64, Moment),
+}
+
+#[derive(Debug)]
+struct Shared {
+    mailbox: Mailbox<Arc<Transition>>,
+    sinks: Vec<Mutex<Sink>>,
+    /// The transition being told, and the sink that hears it next: a replacement goes on there.
+    cursor: Mutex<Option<(Arc<Transition>, usize)>>,
+    /// The number of the call under way, zero between calls.
+    call: AtomicU64,
+    /// The worker in charge; one that finds another number here has been replaced.
+    in_charge: AtomicU64,
+    left_behind: AtomicUsize,
+    losses: Arc<Losses>,
+    stop: Arc<Stop>,
+}
+
+impl Actors {
+    pub(super) fn start(
+        sinks: Vec<Sink>,
+        losses: Arc<Losses>,
+        stop: Arc<Stop>,
+        now: Moment,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            mailbox: Mailbox::new(CAPACITY),
+            sinks: sinks.into_iter().map(Mutex::new).collect(),
+            cursor: Mutex::new(None),
+            call: AtomicU64::new(0),
+            in_charge: AtomicU64::new(0),
+            left_behind: AtomicUsize::new(0),
+            losses,
+            stop,
+        });
+        spawn(&shared, 0)?;
+        Ok(Self { shared, seen: (0, now) })
+    }
+
+    /// Queues a transition for every sink; never waits.
+    pub(super) fn tell(&self, transition: &Arc<Transition>) {
+        if self.shared.mailbox.push(transition.clone()).is_err() {
+            count(&self.shared.losses.sink_queue_full);
+        }
+    }
+
+    /// Called once a tick: leaves a call behind that is over its budget.
+    pub(super) fn watch(&mut self, now: Moment) {
+        let call = self.shared.call.load(Ordering::Relaxed);
+        if call == 0 || call != self.seen.0 {
+            self.seen = (call, now);
+            return;
+        }
+        let overdue = now.mono.saturating_sub(self.seen.1.mono) > BUDGET;
+        if !overdue || self.shared.left_behind.load(Ordering::Relaxed) >= MAX_REPLACEMENTS {
+            return;
+        }
+        let number = self.shared.in_charge.load(Ordering::Relaxed) + 1;
+        self.shared.left_behind.fetch_add(1, Ordering::Relaxed);
+        self.shared.in_charge.store(number, Ordering::Release);
+        if let Err(why) = spawn(&self.shared, number) {
+            // The old one takes up its charge again when its call comes back.
+            self.shared.in_charge.store(number - 1, Ordering::Release);
+            self.shared.left_behind.fetch_sub(1, Ordering::Relaxed);
+            log::warn!("highwater: a sink hangs and no thread can be started beside it: {why}");
+        }
+        self.seen = (0, now);
+    }
+}
+
+impl Drop for Actors {
+    /// Nothing more will come: the thread ends when all is told.
+    fn drop(&mut self) {
+        self.shared.mailbox.close();
+    }
+}
+
+fn spawn(shared: &Arc<Shared>, number: u64) -> io::Result<()> {
+    let shared = shared.clone();
+    thread::Builder::new().name(NAME.to_owned()).spawn(move || shared.work(number))?;
+    Ok(())
+}
+
+impl Shared {
+    fn work(&self, number: u64) {
+        let mut calls = number << 32;
+        while let Some((transition, sink)) = self.next() {
+            calls += 1;
+            self.call.store(calls, Ordering::Relaxed);
+            self.deliver(&self.sinks[sink], &transition);
+            if self.in_charge.load(Ordering::Acquire) != number {
+                // Left behind, and back: the one in charge has gone on with the rest.
+                self.left_behind.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
+            self.call.store(0, Ordering::Relaxed);
+        }
+        self.stop.ended(NAME);
+    }
+
+    /// Which sink hears what next; `None` when nothing more will come.
+    fn next(&self) -> Option<(Arc<Transition>, usize)> {
+        let mut cursor = self.cursor.lock();
+        loop {
+            if let Some((transition, sink)) = &mut *cursor
+                && *sink < self.sinks.len()
+            {
+                *sink += 1;
+                return Some((transition.clone(), *sink - 1));
+            }
+            *cursor = match self.mailbox.wait(None) {
+                Mail::Message(transition) => Some((transition, 0)),
+                Mail::Closed | Mail::TimedOut => return None,
+            };
+        }
+    }
+
+    fn deliver(&self, sink: &Mutex<Sink>, transition: &Arc<Transition>) {
+        // Only a call that was left behind can hold it.
+        let Some(mut sink) = sink.try_lock() else {
+            count(&self.losses.sink_hung);
+            return;
+        };
+        match catch_unwind(AssertUnwindSafe(|| sink.deliver(transition))) {
+            Ok(true) => {}
+            Ok(false) => count(&self.losses.sink_refused),
+            Err(_) => {
+                if self.losses.sink_panicked.fetch_add(1, Ordering::Relaxed) == 0 {
+                    log::error!("highwater: a {} sink panicked on {transition}", sink.name());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::{
+        alert::{channel, testing::transition, to_fn},
+        clock::Clock,
+    };
+
+    fn start(sinks: Vec<Sink>) -> (Actors, Arc<Losses>, Arc<Stop>, Moment) {
+        let (losses, stop) = (Arc::<Losses>::default(), Arc::<Stop>::default());
+        let now = Clock::system().now();
+        (Actors::start(sinks, losses.clone(), stop.clone(), now).unwrap(), losses, stop, now)
+    }
+
+    fn finish(actors: Actors, stop: &Stop) {
+        drop(actors);
+        assert!(stop.wait_for_end(NAME, None));
+    }
+
+    #[test]
+    fn a_panicking_sink_keeps_nothing_from_the_others() {
+        let (sink, mut alerts) = channel(8);
+        let (actors, losses, stop, _) = start(vec![to_fn(|_| panic!("on purpose")), sink]);
+        actors.tell(&transition("A"));
+        actors.tell(&transition("B"));
+        finish(actors, &stop);
+        assert_eq!(losses.sink_panicked.load(Ordering::Relaxed), 2);
+        assert_eq!(&*alerts.recv().unwrap().rule.name, "A");
+        assert_eq!(&*alerts.recv().unwrap().rule.name, "B");
+    }
+
+    #[test]
+    fn a_hanging_sink_is_left_behind_and_the_rest_still_hear() {
+        let (release, hang) = mpsc::channel::<()>();
+        let (sink, mut alerts) = channel(8);
+        let hanging = to_fn(move |_| _ = hang.recv());
+        let (mut actors, losses, stop, start) = start(vec![hanging, sink]);
+        let later = |seconds| Moment { mono: start.mono + Duration::from_secs(seconds), ..start };
+        actors.tell(&transition("A"));
+        while actors.shared.call.load(Ordering::Relaxed) == 0 {
+            thread::yield_now();
+        }
+        actors.watch(later(1));
+        actors.watch(later(31));
+        assert_eq!(actors.shared.left_behind.load(Ordering::Relaxed), 0, "within its budget");
+        actors.watch(later(32));
+        assert_eq!(actors.shared.left_behind.load(Ordering::Relaxed), 1);
+        actors.tell(&transition("B"));
+        assert_eq!(&*alerts.recv().unwrap().rule.name, "A", "the transition it hung on too");
+        assert_eq!(&*alerts.recv().unwrap().rule.name, "B");
+        assert_eq!(losses.sink_hung.load(Ordering::Relaxed), 1);
+        drop(release);
+        while actors.shared.left_behind.load(Ordering::Relaxed) != 0 {
+            thread::yield_now();
+        }
+        finish(actors, &stop);
+    }
+
+    #[test]
+    fn a_full_mailbox_is_counted() {
+        let (release, hang) = mpsc::channel::<()>();
+        let (actors, losses, stop, _) = start(vec![to_fn(move |_| _ = hang.recv())]);
+        for _ in 0..CAPACITY + 2 {
+            actors.tell(&transition("A"));
+        }
+        assert!(losses.sink_queue_full.load(Ordering::Relaxed) >= 1);
+        drop(release);
+        finish(actors, &stop);
+    }
+}

@@ -1,0 +1,174 @@
+//! The `highwater-io` thread: it encodes what the tick thread hands over and talks to the
+//! receivers. The [`Courier`] is the tick thread's end of it, and never waits.
+
+use std::{
+    io, thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{
+    mailbox::{Mail, Mailbox},
+    stop::Stop,
+    telemetry::{Losses, count},
+};
+use crate::{
+    clock::Moment,
+    event::Transition,
+    export::otlp::{Exporter, Interrupt, Step},
+    registry::{Collector, Snapshot},
+    sync::Arc,
+};
+
+pub(super) const NAME: &str = "highwater-io";
+
+/// Snapshots there are: one being encoded, the others waiting behind a slow receiver.
+const SNAPSHOTS: usize = 3;
+/// How many transitions wait.
+const TRANSITIONS: usize = 1_024;
+/// Longer than any attempt's own time-out.
+const FAR: Duration = Duration::from_secs(3_600);
+
+#[derive(Debug)]
+enum Parcel {
+    Alert(Arc<Transition>),
+    Snapshot(Box<Snapshot>),
+}
+
+/// The tick thread's end.
+#[derive(Debug)]
+pub(super) struct Courier {
+    boxes: Arc<Boxes>,
+    losses: Arc<Losses>,
+    interval: Duration,
+    /// When the next snapshot is due, by the monotonic clock.
+    due: Duration,
+}
+
+#[derive(Debug)]
+struct Boxes {
+    parcels: Mailbox<Parcel>,
+    /// Snapshots that were encoded, to be filled again.
+    free: Mailbox<Box<Snapshot>>,
+}
+
+impl Courier {
+    pub(super) fn start(
+        exporter: Exporter,
+        now: Moment,
+        losses: Arc<Losses>,
+        stop: Arc<Stop>,
+    ) -> io::Result<(Self, Interrupt)> {
+        let boxes = Arc::new(Boxes {
+            parcels: Mailbox::new(SNAPSHOTS + TRANSITIONS),
+            free: Mailbox::new(SNAPSHOTS),
+        });
+        for _ in 0..SNAPSHOTS {
+            _ = boxes.free.push(Box::new(Snapshot::new(now)));
+        }
+        let (interval, interrupt) = (exporter.interval(), exporter.interrupt());
+        let theirs = boxes.clone();
+        thread::Builder::new().name(NAME.to_owned()).spawn(move || {
+            Worker { exporter, boxes: theirs, batch: Vec::new() }.run(&stop);
+            stop.ended(NAME);
+        })?;
+        Ok((Self { boxes, losses, interval, due: now.mono + interval }, interrupt))
+    }
+
+    pub(super) fn alert(&self, transition: &Arc<Transition>) {
+        if self.boxes.parcels.push(Parcel::Alert(transition.clone())).is_err() {
+            count(&self.losses.alert_queue_full);
+        }
+    }
+
+    pub(super) fn snapshot_if_due(&mut self, collector: &Collector, at: Moment) {
+        if at.mono >= self.due {
+            // From the schedule, not from now, so that intervals do not creep; but no catching up.
+            self.due = (self.due + self.interval).max(at.mono);
+            self.snapshot(collector);
+        }
+    }
+
+    pub(super) fn snapshot(&self, collector: &Collector) {
+        let Some(mut snapshot) = self.boxes.free.take() else {
+            // Sums are cumulative: the next interval carries what this one would have.
+            count(&self.losses.export_interval);
+            return;
+        };
+        collector.snapshot(&mut snapshot);
+        if let Err(Parcel::Snapshot(snapshot)) = self.boxes.parcels.push(Parcel::Snapshot(snapshot))
+        {
+            count(&self.losses.export_interval);
+            _ = self.boxes.free.push(snapshot);
+        }
+    }
+}
+
+impl Drop for Courier {
+    fn drop(&mut self) {
+        self.boxes.parcels.close();
+    }
+}
+
+struct Worker {
+    exporter: Exporter,
+    boxes: Arc<Boxes>,
+    /// Transitions to go together.
+    batch: Vec<Arc<Transition>>,
+}
+
+impl Worker {
+    fn run(mut self, stop: &Stop) {
+        loop {
+            let now = Instant::now();
+            // One attempt at most, then what came in meanwhile: alerts overtake metrics.
+            let wait = match self.exporter.send_next(now, now + FAR) {
+                Step::Tried => Some(now),
+                Step::Wait(time) => Some(now + time),
+                Step::Idle | Step::OutOfTime => None,
+            };
+            match self.boxes.parcels.wait(wait) {
+                Mail::Message(parcel) => self.take_in(parcel),
+                Mail::TimedOut => {}
+                Mail::Closed => return self.finish(stop),
+            }
+        }
+    }
+
+    /// Encodes a parcel and whatever else has come.
+    fn take_in(&mut self, first: Parcel) {
+        let mut next = Some(first);
+        while let Some(parcel) = next {
+            match parcel {
+                Parcel::Alert(transition) => self.batch.push(transition),
+                Parcel::Snapshot(snapshot) => {
+                    self.exporter.queue_metrics(&snapshot);
+                    _ = self.boxes.free.push(snapshot);
+                }
+            }
+            next = self.boxes.parcels.take();
+        }
+        if !self.batch.is_empty() {
+            self.exporter.queue_alerts(&self.batch, SystemTime::now());
+            self.batch.clear();
+        }
+    }
+
+    /// One more round for everything, as long as there is time.
+    fn finish(mut self, stop: &Stop) {
+        let deadline = stop.deadline().unwrap_or_else(|| Instant::now() + FAR);
+        self.exporter.hurry();
+        loop {
+            let now = Instant::now();
+            match self.exporter.send_next(now, deadline) {
+                Step::Tried => {}
+                Step::Idle => return,
+                Step::Wait(time) if now + time < deadline => thread::sleep(time),
+                Step::Wait(_) | Step::OutOfTime => break,
+            }
+        }
+        let health = self.exporter.health();
+        let reason = health.last_error().unwrap_or_else(|| "out of time".to_owned());
+        stop.left_undelivered(health.report().queued, reason);
+        self.exporter.abandon();
+    }
+}

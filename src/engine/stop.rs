@@ -1,0 +1,104 @@
+//! How a shutdown is asked for, and how its end is known.
+
+use std::time::{Duration, Instant};
+
+use crate::sync::{Condvar, Mutex};
+
+/// What a shutdown could not finish in time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// A thread was still at work when the deadline came; what it had not delivered is lost.
+    #[error("{thread:?} did not finish within {timeout:?}")]
+    Deadline {
+        /// Which.
+        thread: &'static str,
+        /// The deadline that was given.
+        timeout: Duration,
+    },
+    /// The receiver did not take everything.
+    #[error("{requests} requests were not delivered: {reason}")]
+    Undelivered {
+        /// How many.
+        requests: u64,
+        /// The last error.
+        reason: String,
+    },
+}
+
+/// Asked for once, waited for by the tick thread between ticks, and by whoever shuts down.
+#[derive(Debug, Default)]
+pub(super) struct Stop {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    requested: bool,
+    /// By when all must be over; none: whenever it is.
+    deadline: Option<Instant>,
+    ended: Vec<&'static str>,
+    undelivered: Option<(u64, String)>,
+}
+
+impl Stop {
+    /// The first request's deadline stands.
+    pub(super) fn request(&self, deadline: Option<Instant>) {
+        let mut state = self.state.lock();
+        if !state.requested {
+            state.requested = true;
+            state.deadline = deadline;
+            self.changed.notify_all();
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.state.lock().deadline
+    }
+
+    /// Sleeps until `at`; `true` as soon as a stop is asked for.
+    pub(super) fn sleep_until(&self, at: Instant) -> bool {
+        let mut state = self.state.lock();
+        while !state.requested {
+            if self.changed.wait_until(&mut state, at).timed_out() {
+                return state.requested;
+            }
+        }
+        true
+    }
+
+    /// Told by a thread as the last thing it does.
+    pub(super) fn ended(&self, thread: &'static str) {
+        self.state.lock().ended.push(thread);
+        self.changed.notify_all();
+    }
+
+    /// Whether the thread has ended by `deadline`.
+    pub(super) fn wait_for_end(&self, thread: &str, deadline: Option<Instant>) -> bool {
+        let mut state = self.state.lock();
+        while !state.ended.contains(&thread) {
+            match deadline {
+                None => self.changed.wait(&mut state),
+                Some(at) => {
+                    if self.changed.wait_until(&mut state, at).timed_out() {
+                        return state.ended.contains(&thread);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Told by the io thread when it gives up on something.
+    pub(super) fn left_undelivered(&self, requests: u64, reason: String) {
+        self.state.lock().undelivered = Some((requests, reason));
+    }
+
+    pub(super) fn outcome(&self) -> Result<(), ShutdownError> {
+        match self.state.lock().undelivered.clone() {
+            None => Ok(()),
+            Some((requests, reason)) => Err(ShutdownError::Undelivered { requests, reason }),
+        }
+    }
+}

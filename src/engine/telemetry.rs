@@ -1,0 +1,191 @@
+//! highwater about itself.
+
+use crate::{
+    alert::Silences,
+    clock::Moment,
+    export::otlp::{Dropped, Health},
+    instrument::{Counter, DropReason, Gauge, Histogram, Measure},
+    name::{Labels, Unit},
+    registry::Registry,
+    semconv,
+    sync::{Arc, AtomicU64, Ordering},
+    transport::queue::Lane,
+};
+
+/// What an engine's thread could not hand on.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    /// The act thread's mailbox was full.
+    pub(super) sink_queue_full: AtomicU64,
+    /// A sink refused: its channel was full or abandoned.
+    pub(super) sink_refused: AtomicU64,
+    /// A sink panicked.
+    pub(super) sink_panicked: AtomicU64,
+    /// A sink was still busy with an earlier call.
+    pub(super) sink_hung: AtomicU64,
+    /// The io thread's mailbox was full of transitions.
+    pub(super) alert_queue_full: AtomicU64,
+    /// The io thread was still busy with earlier snapshots: an interval is missing.
+    pub(super) export_interval: AtomicU64,
+    /// A tick panicked half-way.
+    pub(super) tick_panicked: AtomicU64,
+}
+
+impl Losses {
+    fn each(&self) -> [(&'static str, &AtomicU64); 7] {
+        [
+            ("sink_queue_full", &self.sink_queue_full),
+            ("sink_refused", &self.sink_refused),
+            ("sink_panicked", &self.sink_panicked),
+            ("sink_hung", &self.sink_hung),
+            ("alert_queue_full", &self.alert_queue_full),
+            ("export_interval", &self.export_interval),
+            ("tick_panicked", &self.tick_panicked),
+        ]
+    }
+}
+
+/// One more.
+pub(super) fn count(what: &AtomicU64) {
+    what.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The self-metrics' handles.
+#[derive(Debug)]
+pub(super) struct Telemetry {
+    registry: Arc<Registry>,
+    losses: Arc<Losses>,
+    pub(super) tick_duration: Histogram,
+    pub(super) tick_missed: Counter,
+    dropped: Vec<Gauge>,
+    lost: Vec<Gauge>,
+    series: Gauge,
+    silences: Gauge,
+    delivery: Option<Delivery>,
+}
+
+impl Telemetry {
+    pub(super) fn new(
+        registry: &Arc<Registry>,
+        losses: Arc<Losses>,
+        health: Option<Arc<Health>>,
+        mistakes: u64,
+    ) -> Self {
+        use semconv as name;
+        let none = Labels::empty();
+        let known = Unit::known;
+        let describe = |name, unit, help| registry.describe(name, unit, help);
+        describe(name::TICK_DURATION, Unit::SECONDS, "How long a round of highwater took.");
+        describe(name::TICK_MISSED, known("{tick}"), "Rounds that were due and did not happen.");
+        describe(name::DROPPED, known("{item}"), "What was not recorded or delivered, by reason.");
+        describe(name::SERIES_COUNT, known("{series}"), "Series in the registry.");
+        describe(name::SILENCE_ACTIVE, known("{silence}"), "Silences in force.");
+        describe(name::CONFIG_MISTAKES, known("{mistake}"), "Mistakes in the environment.");
+        registry.gauge(name::CONFIG_MISTAKES, &none).set(mistakes as f64);
+        let by_reason = |reason| {
+            registry.observed_counter(name::DROPPED, &Labels::new([(name::REASON, reason)]))
+        };
+        Self {
+            tick_duration: registry.histogram(name::TICK_DURATION, Measure::Time, &none),
+            tick_missed: registry.counter(name::TICK_MISSED, &none),
+            dropped: DropReason::ALL.iter().map(|reason| by_reason(reason.as_str())).collect(),
+            lost: losses.each().iter().map(|(reason, _)| by_reason(reason)).collect(),
+            series: registry.gauge(name::SERIES_COUNT, &none),
+            silences: registry.gauge(name::SILENCE_ACTIVE, &none),
+            delivery: health.map(|health| Delivery::new(registry, health)),
+            registry: registry.clone(),
+            losses,
+        }
+    }
+
+    /// Writes what is read rather than counted.
+    pub(super) fn publish(&self, silences: &Silences, now: Moment) {
+        let drops = self.registry.drops();
+        for (gauge, reason) in self.dropped.iter().zip(DropReason::ALL) {
+            gauge.set(drops.total(reason) as f64);
+        }
+        for (gauge, (_, lost)) in self.lost.iter().zip(self.losses.each()) {
+            gauge.set(lost.load(Ordering::Relaxed) as f64);
+        }
+        self.series.set(self.registry.len() as f64);
+        self.silences.set(silences.expire(now.wall) as f64);
+        if let Some(delivery) = &self.delivery {
+            delivery.publish(now);
+        }
+    }
+}
+
+/// How the exporter fares.
+#[derive(Debug)]
+struct Delivery {
+    health: Arc<Health>,
+    lanes: [LaneSeries; 2],
+    queued: Gauge,
+    queued_bytes: Gauge,
+    oldest: Gauge,
+}
+
+#[derive(Debug)]
+struct LaneSeries {
+    exported: Gauge,
+    /// By [`Dropped`].
+    lost: Vec<Gauge>,
+    retried: Gauge,
+}
+
+impl Delivery {
+    fn new(registry: &Arc<Registry>, health: Arc<Health>) -> Self {
+        use semconv as name;
+        let none = Labels::empty();
+        let known = Unit::known;
+        let describe = |name, unit, help| registry.describe(name, known(unit), help);
+        describe(
+            name::EXPORTED_POINTS,
+            "{data_point}",
+            "Data points taken, or lost by error.type.",
+        );
+        describe(name::EXPORTED_LOGS, "{log_record}", "Log records taken, or lost by error.type.");
+        describe(name::EXPORT_RETRIES, "{request}", "Attempts that failed and were made again.");
+        describe(name::EXPORT_QUEUE_SIZE, "{request}", "Requests waiting to be taken.");
+        describe(name::EXPORT_QUEUE_BYTES, "By", "Bytes of the requests waiting to be taken.");
+        describe(name::EXPORT_QUEUE_AGE, "s", "Age of the oldest data waiting to be taken.");
+        let lanes = Lane::ALL.map(|lane| {
+            let (items, signal) = match lane {
+                Lane::Alerts => (name::EXPORTED_LOGS, "logs"),
+                Lane::Metrics => (name::EXPORTED_POINTS, "metrics"),
+            };
+            let lost = |why: Dropped| {
+                let labels = Labels::new([(name::ERROR_TYPE, why.as_str())]);
+                registry.observed_counter(items, &labels)
+            };
+            let signal = Labels::new([(name::SIGNAL, signal)]);
+            LaneSeries {
+                exported: registry.observed_counter(items, &none),
+                lost: Dropped::ALL.map(lost).into(),
+                retried: registry.observed_counter(name::EXPORT_RETRIES, &signal),
+            }
+        });
+        Self {
+            health,
+            lanes,
+            queued: registry.gauge(name::EXPORT_QUEUE_SIZE, &none),
+            queued_bytes: registry.gauge(name::EXPORT_QUEUE_BYTES, &none),
+            oldest: registry.gauge(name::EXPORT_QUEUE_AGE, &none),
+        }
+    }
+
+    fn publish(&self, now: Moment) {
+        let report = self.health.report();
+        for (series, lane) in self.lanes.iter().zip(&report.lanes) {
+            series.exported.set(lane.sent_items as f64);
+            series.retried.set(lane.retried as f64);
+            for (gauge, lost) in series.lost.iter().zip(lane.dropped) {
+                gauge.set(lost as f64);
+            }
+        }
+        self.queued.set(report.queued as f64);
+        self.queued_bytes.set(report.queued_bytes as f64);
+        let age = report.oldest.and_then(|oldest| now.wall.duration_since(oldest).ok());
+        self.oldest.set(age.map_or(0.0, |age| age.as_secs_f64()));
+    }
+}

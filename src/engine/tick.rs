@@ -1,0 +1,209 @@
+//! The `highwater` thread. [`Ticker::tick`] is one round, with the time as its argument; [`run`]
+//! calls it on schedule. A round that comes late is not made up for: the ones it swallowed are
+//! counted.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Shared,
+    act::Actors,
+    io::Courier,
+    publish::AlertSeries,
+    silence_file::SilenceFile,
+    telemetry::{Losses, Telemetry, count},
+};
+use crate::{
+    alert,
+    clock::{self, Clock, Moment},
+    event::{ResolveReason, State, Transition},
+    export::otlp::Health,
+    registry::Collector,
+    rule::Evaluator,
+    sample::{Sampler, Samplers},
+    sync::Arc,
+};
+
+pub(super) const NAME: &str = "highwater";
+
+/// How far the two clocks may part between two ticks before it counts as a jump or a suspend.
+const JUMP: Duration = Duration::from_secs(10);
+
+/// What a [`Ticker`] is made of.
+pub(super) struct Parts {
+    pub(super) samplers: Vec<Box<dyn Sampler>>,
+    pub(super) rules: Evaluator,
+    pub(super) actors: Option<Actors>,
+    pub(super) courier: Option<Courier>,
+    pub(super) health: Option<Arc<Health>>,
+    pub(super) silence_file: Option<PathBuf>,
+    pub(super) tick: Duration,
+    pub(super) mistakes: u64,
+    pub(super) losses: Arc<Losses>,
+    pub(super) now: Moment,
+}
+
+/// Everything the tick thread owns.
+pub(super) struct Ticker {
+    shared: Arc<Shared>,
+    interval: Duration,
+    samplers: Samplers,
+    collector: Collector,
+    rules: Evaluator,
+    alerts: AlertSeries,
+    telemetry: Telemetry,
+    actors: Option<Actors>,
+    courier: Option<Courier>,
+    silence_file: Option<SilenceFile>,
+    losses: Arc<Losses>,
+    /// Filled by an evaluation, emptied by the sinks.
+    transitions: Vec<Arc<Transition>>,
+    last: Moment,
+}
+
+/// Ticks until a stop is asked for, then once more.
+pub(super) fn run(mut ticker: Ticker, clock: &Clock) {
+    let stop = ticker.shared.stop.clone();
+    let interval = ticker.interval;
+    let mut due = Instant::now();
+    loop {
+        let stopping = stop.sleep_until(due);
+        let now = Instant::now();
+        let late = now.saturating_duration_since(due).as_nanos();
+        let into = Duration::from_nanos((late % interval.as_nanos()) as u64);
+        due = now.max(due) + interval - into;
+
+        ticker.telemetry.tick_missed.increment((late / interval.as_nanos()) as u64);
+        let begun = clock::ticks();
+        // Nothing in a round should panic. If it does all the same, the next one still comes.
+        let round = catch_unwind(AssertUnwindSafe(|| {
+            ticker.tick(clock.now());
+            if stopping {
+                ticker.last_words(clock.now());
+            }
+        }));
+        if round.is_err() {
+            count(&ticker.losses.tick_panicked);
+        }
+        ticker.telemetry.tick_duration.0.record_ticks(clock::ticks().wrapping_sub(begun));
+        if stopping {
+            break;
+        }
+    }
+    // Closes the other threads' mailboxes.
+    drop(ticker);
+    stop.ended(NAME);
+}
+
+impl Ticker {
+    pub(super) fn new(shared: Arc<Shared>, parts: Parts) -> Self {
+        let registry = shared.registry.clone();
+        Self {
+            interval: parts.tick,
+            samplers: Samplers::new(parts.samplers, &registry),
+            collector: Collector::new(registry.clone(), parts.now),
+            rules: parts.rules,
+            alerts: AlertSeries::new(registry.clone()),
+            telemetry: Telemetry::new(
+                &registry,
+                parts.losses.clone(),
+                parts.health,
+                parts.mistakes,
+            ),
+            actors: parts.actors,
+            courier: parts.courier,
+            silence_file: parts.silence_file.map(SilenceFile::new),
+            losses: parts.losses,
+            transitions: Vec::new(),
+            last: parts.now,
+            shared,
+        }
+    }
+
+    /// One round.
+    pub(super) fn tick(&mut self, at: Moment) {
+        clock::recalibrate();
+        if jumped(self.last, at) {
+            log::warn!("highwater: the clock jumped or the machine slept: windows start anew");
+            self.rules.discontinuity(at);
+        }
+        self.last = at;
+        if let Some(file) = &mut self.silence_file {
+            file.refresh(&self.shared.silences);
+        }
+
+        self.samplers.run(at);
+        self.telemetry.publish(&self.shared.silences, at);
+        self.collector.collect(at);
+        self.rules.observe(self.collector.series(), self.collector.frame());
+        self.rules.evaluate(at, &mut self.transitions);
+        self.publish();
+        self.tell(at);
+
+        if let Some(actors) = &mut self.actors {
+            actors.watch(at);
+        }
+        if let Some(courier) = &mut self.courier {
+            courier.snapshot_if_due(&self.collector, at);
+        }
+    }
+
+    /// After the last tick: every alert ends, everything leaves.
+    fn last_words(&mut self, at: Moment) {
+        self.rules.resolve_all(at, ResolveReason::Shutdown, &mut self.transitions);
+        self.publish();
+        self.tell(at);
+        self.shared.registry.retire();
+        self.collector.collect(at);
+        if let Some(courier) = &mut self.courier {
+            courier.snapshot(&self.collector);
+        }
+    }
+
+    fn publish(&mut self) {
+        self.alerts.publish(self.rules.status());
+        self.shared.watches.publish(self.rules.status().map(|status| alert::Reading {
+            name: &status.rule.name,
+            labels: status.labels,
+            state: status.state,
+            level: status.level,
+        }));
+    }
+
+    fn tell(&mut self, at: Moment) {
+        for transition in self.transitions.drain(..) {
+            let transition = if self.shared.silences.covers(&transition.labels, at.wall) {
+                Arc::new(Transition { silenced: true, ..Transition::clone(&transition) })
+            } else {
+                transition
+            };
+            if let Some(courier) = &self.courier {
+                courier.alert(&transition);
+            }
+            if let Some(actors) = &self.actors
+                && !transition.silenced
+                && notifies(&transition)
+            {
+                actors.tell(&transition);
+            }
+        }
+    }
+}
+
+/// A lack of data, or its end, is to be seen and not to be told.
+fn notifies(transition: &Transition) -> bool {
+    let quiet = |state| matches!(state, State::NoData | State::Inactive);
+    transition.resolved.is_some() || !(quiet(transition.from) && quiet(transition.to))
+}
+
+/// The wall clock was set, or stood still beside the monotonic one during a suspend.
+fn jumped(last: Moment, now: Moment) -> bool {
+    let mono = now.mono.saturating_sub(last.mono);
+    match now.wall.duration_since(last.wall) {
+        Ok(wall) => wall.abs_diff(mono) > JUMP,
+        Err(back) => back.duration() > JUMP,
+    }
+}

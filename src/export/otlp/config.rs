@@ -1,0 +1,407 @@
+//! Where to push and how: what the user set in code, checked; and joined with the environment.
+//!
+//! A mistake in code is reported to the caller with all others; one in the environment is a
+//! warning and falls back, because no variable may keep a service from starting.
+
+use std::{fmt, net::IpAddr, ops::RangeInclusive, time::Duration};
+
+use opentelemetry_otlp::OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT;
+use ureq::http::{HeaderName, HeaderValue, Uri};
+
+use super::env::{self, Env};
+use crate::transport::{
+    http::{HAS_TLS, Tls},
+    queue::Lane,
+};
+
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(600);
+const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+/// More often than the specification's minute: a dashboard beside an alert must not lag behind it.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How requests are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Compression {
+    /// As they are.
+    None,
+    /// gzip, which every OTLP receiver must understand.
+    #[default]
+    Gzip,
+}
+
+/// A setting that cannot be used as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} is {value}: allowed is {allowed}")]
+#[non_exhaustive]
+pub struct Error {
+    /// The setter or the variable.
+    pub setting: String,
+    /// What it was given; what may be secret is left out.
+    pub value: String,
+    /// What it takes.
+    pub allowed: String,
+}
+
+impl Error {
+    pub(super) fn new(
+        setting: impl Into<String>,
+        value: impl Into<String>,
+        allowed: impl Into<String>,
+    ) -> Self {
+        Self { setting: setting.into(), value: value.into(), allowed: allowed.into() }
+    }
+}
+
+/// Where to push and how; from [`from_env`](super::from_env) or [`to`](super::to).
+///
+/// Setters never fail: mistakes are reported together when the instance is started.
+#[derive(Clone, Default)]
+#[must_use]
+pub struct Config {
+    endpoint: Option<String>,
+    /// Full addresses, by [`Lane`].
+    endpoints: [Option<String>; 2],
+    headers: Vec<(String, String)>,
+    timeout: Option<Duration>,
+    interval: Option<Duration>,
+    compression: Option<Compression>,
+    plaintext_credentials: bool,
+    tls: Tls,
+}
+
+impl Config {
+    /// The receiver's base address: `/v1/metrics` and `/v1/logs` are appended. Default:
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`, else nothing is sent.
+    pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.endpoint = Some(endpoint.into());
+        self
+    }
+
+    /// The full address for metrics, nothing appended. Default: from the base address.
+    pub fn metrics_endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.endpoints[Lane::Metrics as usize] = Some(endpoint.into());
+        self
+    }
+
+    /// The full address for log records, which carry alerts, nothing appended. Default: from the
+    /// base address.
+    pub fn logs_endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.endpoints[Lane::Alerts as usize] = Some(endpoint.into());
+        self
+    }
+
+    /// A header sent with every request; set twice, the last one counts. Wins over the same header
+    /// of `OTEL_EXPORTER_OTLP_HEADERS`, whose others are kept.
+    ///
+    /// Credentials are refused over plain `http://` to another host: see
+    /// [`allow_plaintext_credentials`](Self::allow_plaintext_credentials).
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let name = name.into().to_ascii_lowercase();
+        self.headers.retain(|(known, _)| *known != name);
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The longest one attempt may take, from looking up the name to the answer's last byte.
+    /// Default: `OTEL_EXPORTER_OTLP_TIMEOUT`, else 10 s; allowed: 1 ms to 10 min.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// The time between two pushes of metrics. Default: `OTEL_METRIC_EXPORT_INTERVAL`, else 10 s;
+    /// allowed: 100 ms to 1 h. Alerts do not wait for it.
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = Some(interval);
+        self
+    }
+
+    /// How requests are compressed. Default: `OTEL_EXPORTER_OTLP_COMPRESSION`, else gzip.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = Some(compression);
+        self
+    }
+
+    /// Certificates in PEM to trust in place of the built-in roots; feature `tls`. Default: the
+    /// file `OTEL_EXPORTER_OTLP_CERTIFICATE` names, else the roots of Mozilla's programme.
+    pub fn certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.roots = Some(pem.into());
+        self
+    }
+
+    /// The client's certificate chain and its private key, in PEM; feature `tls`. Default: the
+    /// files `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE` and `…_CLIENT_KEY` name, else none.
+    pub fn client_certificate(
+        mut self,
+        chain: impl Into<Vec<u8>>,
+        key: impl Into<Vec<u8>>,
+    ) -> Self {
+        self.tls.client = Some((chain.into(), key.into()));
+        self
+    }
+
+    /// Sends headers that look like credentials (`authorization`, API keys, tokens, cookies) over
+    /// plain `http://` to other hosts too, where anyone on the way can read them. Default: refused.
+    pub fn allow_plaintext_credentials(mut self) -> Self {
+        self.plaintext_credentials = true;
+        self
+    }
+
+    /// All mistakes made in code.
+    pub(crate) fn check(&self) -> Vec<Error> {
+        let mut mistakes = Vec::new();
+        let given = [
+            ("otlp endpoint", &self.endpoint, Path::Append("/v1/metrics")),
+            ("otlp metrics_endpoint", &self.endpoints[Lane::Metrics as usize], Path::Given),
+            ("otlp logs_endpoint", &self.endpoints[Lane::Alerts as usize], Path::Given),
+        ];
+        for (setting, endpoint, path) in given {
+            let Some(text) = endpoint else { continue };
+            match parse_endpoint(text, path) {
+                Err(allowed) => mistakes.push(Error::new(setting, shown(text), allowed)),
+                Ok(url) => mistakes.extend(self.exposed(&url, &self.headers)),
+            }
+        }
+        mistakes.dedup();
+        for (name, value) in &self.headers {
+            mistakes.extend(check_header("otlp header", name, value));
+        }
+        if let Some(timeout) = self.timeout {
+            mistakes.extend(check_range("otlp timeout", timeout, &TIMEOUTS));
+        }
+        if let Some(interval) = self.interval {
+            mistakes.extend(check_range("otlp interval", interval, &INTERVALS));
+        }
+        mistakes.extend(check_tls(&self.tls));
+        mistakes
+    }
+
+    /// Joins what was set in code with the environment: `HIGHWATER_*`, code, `OTEL_*`, defaults.
+    /// `None` if there is nowhere to push to; the warnings are the environment's mistakes.
+    pub(crate) fn resolve(&self, env: &Env<'_>) -> (Option<Settings>, Vec<Error>) {
+        let variables = env::read(env);
+        let mut warnings = variables.warnings;
+        let base = match &variables.highwater_endpoint {
+            Some(env::Override::Off) => return (None, warnings),
+            Some(env::Override::To(base)) => Some(base.as_str()),
+            None => None,
+        };
+        let targets = Lane::ALL.map(|lane| {
+            let signal = &variables.signals[lane as usize];
+            if signal.disabled {
+                return None;
+            }
+            let path = env::path(lane);
+            let in_code = || {
+                let full = self.endpoints[lane as usize].as_deref().map(|full| (full, Path::Given));
+                full.or(self.endpoint.as_deref().map(|base| (base, Path::Append(path))))
+            };
+            let url = base
+                .map(|base| (base, Path::Append(path)))
+                .or_else(in_code)
+                .and_then(|(text, path)| parse_endpoint(text, path).ok())
+                .or_else(|| signal.endpoint.clone())?;
+            let mut headers = signal.headers.clone();
+            headers.retain(|(name, _)| !self.headers.iter().any(|(ours, _)| ours == name));
+            headers.extend(self.headers.iter().cloned());
+            if !variables.plaintext_credentials
+                && let Some(warning) = self.exposed(&url, &headers)
+            {
+                warnings.push(warning);
+                return None;
+            }
+            let mut tls = self.tls.clone();
+            tls.roots = tls.roots.or_else(|| signal.tls.roots.clone());
+            tls.client = tls.client.or_else(|| signal.tls.client.clone());
+            Some(Target {
+                url,
+                headers,
+                timeout: self
+                    .timeout
+                    .or(signal.timeout)
+                    .unwrap_or(OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT),
+                compression: self.compression.or(signal.compression).unwrap_or_default(),
+                tls,
+            })
+        });
+        let interval = self.interval.or(variables.interval).unwrap_or(DEFAULT_INTERVAL);
+        let settings =
+            targets.iter().any(Option::is_some).then_some(Settings { targets, interval });
+        (settings, warnings)
+    }
+
+    /// Whether credentials would travel in the clear.
+    fn exposed(&self, url: &str, headers: &[(String, String)]) -> Option<Error> {
+        if self.plaintext_credentials || !url.starts_with("http://") || is_loopback(url) {
+            return None;
+        }
+        let (name, _) = headers.iter().find(|(name, _)| is_credential(name))?;
+        Some(Error::new(
+            format!("otlp header {name:?}"),
+            format!("sent to {url:?} in the clear"),
+            format!(
+                "https://, a loopback address, Config::allow_plaintext_credentials or {}=allow",
+                env::PLAINTEXT_CREDENTIALS
+            ),
+        ))
+    }
+}
+
+/// Header values may be secret.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Config")
+            .field("endpoint", &self.endpoint)
+            .field("endpoints", &self.endpoints)
+            .field("headers", &names)
+            .field("timeout", &self.timeout)
+            .field("interval", &self.interval)
+            .field("compression", &self.compression)
+            .field("plaintext_credentials", &self.plaintext_credentials)
+            .field("tls", &self.tls)
+            .finish()
+    }
+}
+
+/// What is pushed where, nothing left to be looked up.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// By [`Lane`]; `None` is switched off.
+    pub(crate) targets: [Option<Target>; 2],
+    /// The time between two pushes of metrics.
+    pub(crate) interval: Duration,
+}
+
+/// Where one signal goes.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) url: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) timeout: Duration,
+    pub(crate) compression: Compression,
+    pub(crate) tls: Tls,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// What becomes of an endpoint's path.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Path {
+    /// It is a base: the signal's path is appended.
+    Append(&'static str),
+    /// It is used as it is.
+    Given,
+}
+
+/// The full URL, or what would be allowed.
+pub(super) fn parse_endpoint(text: &str, path: Path) -> Result<String, String> {
+    const ALLOWED: &str =
+        "http://HOST[:PORT][/PATH] or https://…, a base without user, query or fragment";
+    let uri: Uri = text.trim().parse().map_err(|_| ALLOWED)?;
+    let authority = uri.authority().ok_or(ALLOWED)?;
+    let host = authority.host();
+    // `port_u16` takes a port that is no number for none.
+    let port = authority.as_str().strip_prefix(host).unwrap_or_default();
+    let port_fits =
+        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    let query_fits = matches!(path, Path::Given) || uri.query().is_none();
+    if host.is_empty() || authority.as_str().contains('@') || text.contains('#') {
+        return Err(ALLOWED.into());
+    }
+    if !port_fits || !query_fits {
+        return Err(ALLOWED.into());
+    }
+    match uri.scheme_str() {
+        Some("http") => {}
+        Some("https") if HAS_TLS => {}
+        Some("https") => {
+            return Err("http://, as this build lacks highwater's feature `tls`".into());
+        }
+        _ => return Err(ALLOWED.into()),
+    }
+    Ok(match path {
+        Path::Append(path) => format!(
+            "{}://{authority}{}{path}",
+            uri.scheme_str().unwrap_or("http"),
+            uri.path().trim_end_matches('/')
+        ),
+        Path::Given => uri.to_string(),
+    })
+}
+
+/// An address without the password it may hold.
+pub(super) fn shown(endpoint: &str) -> String {
+    match endpoint.rsplit_once('@') {
+        Some((_, host)) => format!("\"…@{host}\""),
+        None => format!("{endpoint:?}"),
+    }
+}
+
+fn is_loopback(url: &str) -> bool {
+    let uri: Option<Uri> = url.parse().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+    let literal = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || literal.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn is_credential(header: &str) -> bool {
+    ["authorization", "cookie", "api-key", "apikey", "token", "secret", "password"]
+        .iter()
+        .any(|word| header.contains(word))
+}
+
+pub(super) fn check_header(setting: &str, name: &str, value: &str) -> Option<Error> {
+    if HeaderName::try_from(name).is_err() {
+        let allowed = "a token of letters, digits and !#$%&'*+-.^_`|~";
+        return Some(Error::new(setting, format!("named {name:?}"), allowed));
+    }
+    if ["content-type", "content-encoding", "content-length", "transfer-encoding", "host"]
+        .contains(&name.to_ascii_lowercase().as_str())
+    {
+        let allowed = "any header but those the request itself sets";
+        return Some(Error::new(setting, format!("named {name:?}"), allowed));
+    }
+    if HeaderValue::try_from(value).is_err() {
+        let allowed = "a value without control characters";
+        return Some(Error::new(format!("{setting} {name:?}"), "not sendable", allowed));
+    }
+    None
+}
+
+pub(super) fn check_range(
+    setting: &str,
+    given: Duration,
+    allowed: &RangeInclusive<Duration>,
+) -> Option<Error> {
+    (!allowed.contains(&given)).then(|| {
+        let allowed = format!("{:?} to {:?}", allowed.start(), allowed.end());
+        Error::new(setting, format!("{given:?}"), allowed)
+    })
+}
+
+pub(super) fn check_timeout(setting: &str, given: Duration) -> Option<Error> {
+    check_range(setting, given, &TIMEOUTS)
+}
+
+pub(super) fn check_interval(setting: &str, given: Duration) -> Option<Error> {
+    check_range(setting, given, &INTERVALS)
+}
+
+pub(super) fn check_tls(tls: &Tls) -> Option<Error> {
+    if *tls == Tls::default() {
+        return None;
+    }
+    if !HAS_TLS {
+        let allowed = "none, as this build lacks highwater's feature `tls`";
+        return Some(Error::new("otlp certificate", "given", allowed));
+    }
+    let error = crate::transport::http::Client::new(tls).err()?;
+    Some(Error::new("otlp certificate", format!("unusable ({error})"), "PEM"))
+}

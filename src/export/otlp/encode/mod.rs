@@ -1,0 +1,38 @@
+//! From our snapshots and transitions to OTLP's messages. Pure: equal input gives equal output.
+
+mod logs;
+mod metrics;
+
+pub(super) use logs::logs;
+pub(super) use metrics::metrics;
+
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value as Any},
+    resource::v1::Resource as ResourceMessage,
+};
+
+use super::resource::{Resource, Value};
+
+pub(super) fn resource(resource: &Resource) -> ResourceMessage {
+    let attributes = resource.iter().map(|(key, value)| match value {
+        Value::Text(text) => attribute(key, Any::StringValue(text.clone())),
+        Value::Integer(number) => attribute(key, Any::IntValue(*number)),
+    });
+    ResourceMessage { attributes: attributes.collect(), ..Default::default() }
+}
+
+fn scope() -> InstrumentationScope {
+    InstrumentationScope {
+        name: "highwater".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        ..Default::default()
+    }
+}
+
+fn attribute(key: &str, value: Any) -> KeyValue {
+    KeyValue { key: key.into(), value: Some(AnyValue { value: Some(value) }), ..Default::default() }
+}
+
+fn text(value: impl Into<String>) -> Any {
+    Any::StringValue(value.into())
+}

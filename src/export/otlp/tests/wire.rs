@@ -1,0 +1,250 @@
+//! What is on the wire: names, units, kinds, start times, buckets, attributes.
+
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::{
+    common::v1::{KeyValue, any_value::Value},
+    logs::v1::{LogRecord, SeverityNumber},
+    metrics::v1::{AggregationTemporality, Metric, metric::Data, number_data_point},
+};
+
+use super::{
+    DAY_ZERO, exporter,
+    receiver::{Reaction, Receiver},
+    registry, snapshot, step, transition,
+};
+use crate::{
+    event::State,
+    export::otlp,
+    instrument::Measure,
+    name::{Labels, Unit},
+    registry::{Registry, Snapshot},
+    semconv,
+    sync::Arc,
+};
+
+fn sent(snapshot: &Snapshot) -> (Vec<KeyValue>, Vec<Metric>) {
+    let receiver = Receiver::always(Reaction::ok());
+    let mut exporter = exporter(otlp::to(receiver.url()));
+    exporter.queue_metrics(snapshot);
+    step(&mut exporter);
+    let mut request = receiver.received()[0].metrics();
+    assert_eq!(request.resource_metrics.len(), 1);
+    let mut resource = request.resource_metrics.remove(0);
+    assert_eq!(resource.scope_metrics.len(), 1);
+    let scope = resource.scope_metrics.remove(0);
+    assert_eq!(scope.scope.unwrap().name, "highwater");
+    (resource.resource.unwrap().attributes, scope.metrics)
+}
+
+fn find<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
+    let found = attributes.iter().find(|attribute| attribute.key == key)?;
+    found.value.as_ref()?.value.as_ref()
+}
+
+fn text(attributes: &[KeyValue], key: &str) -> String {
+    match find(attributes, key) {
+        Some(Value::StringValue(text)) => text.clone(),
+        other => panic!("{key}: {other:?}"),
+    }
+}
+
+const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
+const START: u64 = 1_000_000_000_000;
+const SECOND: u64 = 1_000_000_000;
+
+#[test]
+fn kinds_units_values_and_times_are_as_recorded() {
+    let (registry, mut collector) = registry();
+    let main = Labels::new([("pool", "main")]);
+    registry.describe("jobs", Unit::parse("{job}").unwrap(), "Jobs done.");
+    registry.counter("jobs", &main).increment(41);
+    registry.gauge("ratio", &Labels::empty()).set(0.25);
+    registry.gauge("never.set", &Labels::empty());
+    collector.collect(super::moment(10));
+    // Interleaved with others, and born later.
+    registry.counter("jobs", &Labels::empty()).increment(7);
+    registry.counter("jobs", &main).increment(1);
+    registry.up_down_counter("in.flight", &Labels::empty()).add(-3);
+    registry.observed_counter("cpu.time", &Labels::empty()).set(1.5);
+    registry.observed_up_down("bytes", &Labels::empty()).set(4096.0);
+    let (resource, metrics) = sent(&snapshot(&mut collector, 20));
+
+    assert_eq!(text(&resource, semconv::SERVICE_NAME), "shop");
+    assert_eq!(text(&resource, semconv::SERVICE_INSTANCE_ID).len(), 36);
+    let pid = i64::from(std::process::id());
+    assert_eq!(find(&resource, semconv::PROCESS_PID), Some(&Value::IntValue(pid)));
+
+    let names: Vec<_> = metrics.iter().map(|metric| &*metric.name).collect();
+    assert_eq!(names, ["jobs", "ratio", "in.flight", "cpu.time", "bytes"]);
+    assert_eq!((&*metrics[0].unit, &*metrics[0].description), ("{job}", "Jobs done."));
+    let sum = |metric: &Metric| match metric.data.clone() {
+        Some(Data::Sum(sum)) => sum,
+        other => panic!("{other:?}"),
+    };
+    let jobs = sum(&metrics[0]);
+    assert!(jobs.is_monotonic && jobs.aggregation_temporality == CUMULATIVE);
+    let points: Vec<_> = jobs
+        .data_points
+        .iter()
+        .map(|point| (point.value.unwrap(), point.start_time_unix_nano - START))
+        .collect();
+    use number_data_point::Value::{AsDouble, AsInt};
+    // A series counts from the tick before it was first seen.
+    assert_eq!(points, [(AsInt(42), 0), (AsInt(7), 10 * SECOND)]);
+    assert_eq!(text(&jobs.data_points[0].attributes, "pool"), "main");
+    assert!(jobs.data_points.iter().all(|point| point.time_unix_nano == START + 20 * SECOND));
+    let Some(Data::Gauge(ratio)) = &metrics[1].data else { panic!("{:?}", metrics[1]) };
+    assert_eq!(ratio.data_points[0].value, Some(AsDouble(0.25)));
+    assert_eq!(ratio.data_points[0].start_time_unix_nano, 0);
+    for (metric, monotonic, value) in
+        [(&metrics[2], false, -3.0), (&metrics[3], true, 1.5), (&metrics[4], false, 4096.0)]
+    {
+        let sum = sum(metric);
+        assert_eq!((sum.is_monotonic, sum.aggregation_temporality), (monotonic, CUMULATIVE));
+        assert_eq!(sum.data_points[0].value, Some(AsDouble(value)));
+    }
+}
+
+#[test]
+fn histograms_travel_bucket_by_bucket() {
+    let (registry, mut collector) = registry();
+    let latency = registry.histogram("latency", Measure::Time, &Labels::empty());
+    let other = registry.histogram("other", Measure::Value, &Labels::empty());
+    for value in [1.0, 1.0, 1.01, 2.0] {
+        latency.record(value);
+    }
+    for value in [-4.0, 0.0, 4.0] {
+        other.record(value);
+    }
+    let (_, metrics) = sent(&snapshot(&mut collector, 5));
+    let point = |metric: &Metric| match metric.data.clone() {
+        Some(Data::ExponentialHistogram(mut all)) => {
+            assert_eq!(all.aggregation_temporality, CUMULATIVE);
+            all.data_points.remove(0)
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(metrics[0].unit, "s");
+    let latency = point(&metrics[0]);
+    assert_eq!((latency.scale, latency.count, latency.zero_count), (5, 4, 0));
+    assert_eq!((latency.sum, latency.min, latency.max), (Some(5.01), Some(1.0), Some(2.0)));
+    assert_eq!((latency.start_time_unix_nano, latency.time_unix_nano), (START, START + 5 * SECOND));
+    // Upper-inclusive: 1.0 = base^0 ends bucket -1, 2.0 = base^32 ends bucket 31.
+    let positive = latency.positive.unwrap();
+    assert_eq!((positive.offset, positive.bucket_counts.len()), (-1, 33));
+    assert_eq!((positive.bucket_counts[0], positive.bucket_counts[1]), (2, 1));
+    assert_eq!(positive.bucket_counts[32], 1);
+    assert_eq!(positive.bucket_counts.iter().sum::<u64>(), 4);
+    assert!(latency.negative.unwrap().bucket_counts.is_empty());
+    let other = point(&metrics[1]);
+    assert_eq!((other.count, other.zero_count), (3, 1));
+    for side in [other.positive.unwrap(), other.negative.unwrap()] {
+        assert_eq!((side.offset, side.bucket_counts), (63, vec![1]));
+    }
+}
+
+#[test]
+fn an_empty_histogram_has_neither_minimum_nor_maximum() {
+    let (registry, mut collector) = registry();
+    registry.histogram("latency", Measure::Time, &Labels::empty());
+    let (_, metrics) = sent(&snapshot(&mut collector, 5));
+    let Some(Data::ExponentialHistogram(all)) = &metrics[0].data else { panic!() };
+    let point = &all.data_points[0];
+    assert_eq!((point.count, point.sum, point.min, point.max), (0, Some(0.0), None, None));
+}
+
+#[test]
+fn the_overflow_series_is_marked_as_the_specification_says() {
+    let registry = Arc::new(Registry::new(1));
+    let mut collector = crate::registry::Collector::new(registry.clone(), super::moment(0));
+    registry.counter("jobs", &Labels::new([("user", "1")])).increment(1);
+    registry.counter("jobs", &Labels::new([("user", "2")])).increment(5);
+    let (_, metrics) = sent(&snapshot(&mut collector, 1));
+    let Some(Data::Sum(jobs)) = &metrics[0].data else { panic!() };
+    let overflow = find(&jobs.data_points[1].attributes, semconv::OTEL_METRIC_OVERFLOW);
+    assert_eq!(overflow, Some(&Value::BoolValue(true)));
+}
+
+#[test]
+fn a_total_beyond_a_signed_integer_is_not_negative() {
+    let (registry, mut collector) = registry();
+    registry.counter("jobs", &Labels::empty()).absolute(u64::MAX);
+    let (_, metrics) = sent(&snapshot(&mut collector, 1));
+    let Some(Data::Sum(jobs)) = &metrics[0].data else { panic!() };
+    let value = jobs.data_points[0].value;
+    assert_eq!(value, Some(number_data_point::Value::AsDouble(u64::MAX as f64)));
+}
+
+#[test]
+fn nothing_present_is_nothing_sent() {
+    let (registry, mut collector) = registry();
+    registry.gauge("never.set", &Labels::empty());
+    let mut exporter = exporter(otlp::to("http://127.0.0.1:9"));
+    exporter.queue_metrics(&snapshot(&mut collector, 1));
+    exporter.queue_alerts(&[], DAY_ZERO);
+    assert_eq!(exporter.health().report().queued, 0);
+}
+
+fn records(steps: &[(State, State)]) -> Vec<LogRecord> {
+    let receiver = Receiver::always(Reaction::ok());
+    let mut exporter = exporter(otlp::to(receiver.url()));
+    let transitions: Vec<_> = steps.iter().map(|(from, to)| transition(*from, *to)).collect();
+    exporter.queue_alerts(&transitions, DAY_ZERO + Duration::from_secs(91));
+    step(&mut exporter);
+    let mut request = receiver.received()[0].logs();
+    let mut resource = request.resource_logs.remove(0);
+    let about = resource.resource.unwrap().attributes;
+    assert_eq!(text(&about, semconv::SERVICE_NAME), "shop");
+    resource.scope_logs.remove(0).log_records
+}
+
+#[test]
+fn a_transition_is_an_event_with_flat_attributes() {
+    let record = records(&[(State::Pending, State::Firing)]).remove(0);
+    assert_eq!(record.event_name, "highwater.alert.transition");
+    assert_eq!((record.time_unix_nano, record.observed_time_unix_nano), (90 * SECOND, 91 * SECOND));
+    assert_eq!(record.severity_number, i32::from(SeverityNumber::Error));
+    let body = record.body.unwrap().value.unwrap();
+    assert_eq!(body, Value::StringValue("87.5% of the memory limit is in use".into()));
+    let attributes = &record.attributes;
+    for (key, expected) in [
+        ("highwater.alert.name", "MemoryNearLimit"),
+        ("highwater.alert.severity", "critical"),
+        ("highwater.alert.state", "firing"),
+        ("highwater.alert.previous_state", "pending"),
+        ("highwater.alert.expression", "highwater_memory_utilization > 0.85"),
+        ("highwater.alert.unit", "1"),
+        ("highwater.alert.runbook", "https://runbook"),
+        ("highwater.alert.summary", "87.5% of the memory limit is in use"),
+        ("highwater.alert.started_at", "1970-01-01T00:00:30.000Z"),
+        ("highwater.alert.label.alertname", "MemoryNearLimit"),
+        ("highwater.alert.label.level", "/"),
+    ] {
+        assert_eq!(text(attributes, key), expected);
+    }
+    for (key, expected) in [
+        ("highwater.alert.value", 0.875),
+        ("highwater.alert.threshold", 0.85),
+        ("highwater.alert.duration", 60.0),
+    ] {
+        assert_eq!(find(attributes, key), Some(&Value::DoubleValue(expected)));
+    }
+    assert_eq!(find(attributes, "highwater.alert.silenced"), Some(&Value::BoolValue(false)));
+    for absent in
+        ["highwater.alert.group", "highwater.alert.description", "highwater.alert.resolve_reason"]
+    {
+        assert_eq!(find(attributes, absent), None);
+    }
+}
+
+#[test]
+fn the_end_of_an_alert_is_no_error_and_says_why() {
+    let records = records(&[(State::Pending, State::Firing), (State::Firing, State::Inactive)]);
+    let end = &records[1];
+    assert_eq!(end.severity_number, i32::from(SeverityNumber::Info));
+    assert_eq!(text(&end.attributes, "highwater.alert.resolve_reason"), "cleared");
+    assert_eq!(text(&end.attributes, "highwater.alert.severity"), "critical");
+    let uid = |record: &LogRecord| text(&record.attributes, semconv::LOG_RECORD_UID);
+    assert_ne!(uid(&records[0]), uid(end));
+}

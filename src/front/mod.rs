@@ -1,0 +1,9 @@
+//! The doors in: our own instruments by name, and other people's, translated to our registry.
+//! Foreign key types stay here.
+
+mod metrics;
+pub(crate) mod native;
+
+pub use self::metrics::Recorder;
+pub(crate) use self::metrics::{forward_to, install_forwarder};
+pub use native::{InstrumentBuilder, QueryBuilder};

@@ -1,0 +1,145 @@
+//! Our own door: instruments by name, resolved once.
+
+use crate::{
+    instrument::{Counter, Gauge, Histogram, Measure, Query, UpDownCounter},
+    name::{Labels, Unit},
+    registry::Registry,
+    semconv,
+    sync::Arc,
+};
+
+/// Names an instrument, then [`build`](Self::build)s its handle.
+///
+/// Building locks and may allocate; do it once and keep the handle. Of a metric's unit and help
+/// the first that were given stand. A name that already belongs to another kind of instrument
+/// gives a handle that does nothing, counts `highwater.dropped{reason="kind_conflict"}` and logs a
+/// warning; a label set over the limit is recorded in the metric's overflow series, and counted.
+#[must_use = "nothing is recorded until `build` gave a handle"]
+#[derive(Debug, Clone)]
+pub struct InstrumentBuilder<H> {
+    registry: Arc<Registry>,
+    name: String,
+    labels: Vec<(String, String)>,
+    unit: Unit,
+    help: String,
+    build: fn(&Registry, &str, &Labels) -> H,
+}
+
+impl<H> InstrumentBuilder<H> {
+    fn new(registry: &Arc<Registry>, name: &str, build: fn(&Registry, &str, &Labels) -> H) -> Self {
+        Self {
+            registry: registry.clone(),
+            name: name.to_owned(),
+            labels: Vec::new(),
+            unit: Unit::NONE,
+            help: String::new(),
+            build,
+        }
+    }
+
+    /// Adds a label; of a key given twice the last wins.
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.labels.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The metric's unit, by default none.
+    pub fn unit(mut self, unit: Unit) -> Self {
+        self.unit = unit;
+        self
+    }
+
+    /// What the metric means, for those who read it in a dashboard.
+    pub fn help(mut self, help: &str) -> Self {
+        help.clone_into(&mut self.help);
+        self
+    }
+
+    /// The handle.
+    pub fn build(self) -> H {
+        if self.unit != Unit::NONE || !self.help.is_empty() {
+            self.registry.describe(&self.name, self.unit, &self.help);
+        }
+        (self.build)(&self.registry, &self.name, &Labels::new(self.labels))
+    }
+}
+
+pub(crate) fn counter(registry: &Arc<Registry>, name: &str) -> InstrumentBuilder<Counter> {
+    InstrumentBuilder::new(registry, name, Registry::counter)
+}
+
+pub(crate) fn up_down_counter(
+    registry: &Arc<Registry>,
+    name: &str,
+) -> InstrumentBuilder<UpDownCounter> {
+    InstrumentBuilder::new(registry, name, Registry::up_down_counter)
+}
+
+pub(crate) fn gauge(registry: &Arc<Registry>, name: &str) -> InstrumentBuilder<Gauge> {
+    InstrumentBuilder::new(registry, name, Registry::gauge)
+}
+
+pub(crate) fn histogram(registry: &Arc<Registry>, name: &str) -> InstrumentBuilder<Histogram> {
+    InstrumentBuilder::new(registry, name, |registry, name, labels| {
+        registry.histogram(name, Measure::Value, labels)
+    })
+}
+
+/// Names a query, then [`build`](Self::build)s its timer; from
+/// [`Highwater::query`](crate::Highwater::query).
+#[must_use = "nothing is recorded until `build` gave a handle"]
+#[derive(Debug, Clone)]
+pub struct QueryBuilder {
+    registry: Arc<Registry>,
+    duration: &'static str,
+    labels: Vec<(String, String)>,
+}
+
+pub(crate) fn query(registry: &Arc<Registry>, name: &str) -> QueryBuilder {
+    let labels = [(semconv::DB_SYSTEM_NAME, "other_sql"), (semconv::DB_QUERY_SUMMARY, name)];
+    QueryBuilder::new(registry, semconv::DB_CLIENT_OPERATION_DURATION, &labels)
+}
+
+pub(crate) fn timer(registry: &Arc<Registry>, name: &str) -> QueryBuilder {
+    QueryBuilder::new(registry, semconv::TIMER_DURATION, &[(semconv::TIMER_NAME, name)])
+}
+
+impl QueryBuilder {
+    fn new(registry: &Arc<Registry>, duration: &'static str, labels: &[(&str, &str)]) -> Self {
+        let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Self { registry: registry.clone(), duration, labels }
+    }
+
+    /// The database, as [`db.system.name`](https://opentelemetry.io/docs/specs/semconv/registry/attributes/db/)
+    /// names it: `postgresql`, `sqlite`, `mysql`, `redis`…; by default `other_sql`.
+    pub fn system(self, name: &str) -> Self {
+        self.label(semconv::DB_SYSTEM_NAME, name)
+    }
+
+    /// Adds a label; of a key given twice the last wins.
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.labels.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The timer.
+    pub fn build(self) -> Query {
+        let Self { registry, duration, labels } = self;
+        let labels = Labels::new(labels);
+        let (in_flight, help) = if duration == semconv::TIMER_DURATION {
+            (semconv::TIMER_IN_FLIGHT, "Duration of timed calls.")
+        } else {
+            (semconv::QUERY_IN_FLIGHT, "Duration of database client operations.")
+        };
+        registry.describe(duration, Unit::SECONDS, help);
+        registry.describe(in_flight, Unit::known("{call}"), "Calls begun and not yet ended.");
+        Query::new(
+            registry.histogram(duration, Measure::Time, &labels),
+            registry.up_down_counter(in_flight, &labels),
+            Box::new(move |error_type| {
+                let labels = labels.with(semconv::ERROR_TYPE, error_type);
+                registry.histogram(duration, Measure::Time, &labels)
+            }),
+        )
+    }
+}

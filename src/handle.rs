@@ -1,0 +1,189 @@
+//! The handle on a running instance.
+
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    alert::{Silence, UnknownAlert, Watch},
+    builder::Builder,
+    engine::{Engine, ShutdownError},
+    front::{self, InstrumentBuilder, QueryBuilder, Recorder, native},
+    instrument::{Counter, Gauge, Histogram, UpDownCounter},
+    name::Labels,
+    registry::Registry,
+    rule::Rule,
+    sync::{Arc, RwLock},
+};
+
+/// The installed instance.
+pub(crate) static GLOBAL: RwLock<Option<Highwater>> = RwLock::new(None);
+
+/// The instance that was [installed](Builder::install), if one is.
+///
+/// Costs a lock: keep the handles you resolve through it.
+pub fn global() -> Option<Highwater> {
+    GLOBAL.read().clone()
+}
+
+/// A handle on a running instance: clone it, share it. The instance stops with the last clone,
+/// unless it was [installed](Builder::install).
+///
+/// Stopping by drop does not wait; [`shutdown`](Self::shutdown) is the way to be sure that
+/// everything left the process.
+#[derive(Clone)]
+#[must_use = "a started instance stops with its last handle"]
+pub struct Highwater(Arc<Instance>);
+
+struct Instance {
+    registry: Arc<Registry>,
+    /// The names of its rules, sorted.
+    alerts: Vec<String>,
+    /// None when the environment switched it off.
+    engine: Option<Engine>,
+}
+
+impl Highwater {
+    /// An instance for the service of this name (`service.name`).
+    ///
+    /// `OTEL_SERVICE_NAME` does not win over it: what is said in code does.
+    pub fn builder(service: &str) -> Builder {
+        Builder::new(service)
+    }
+
+    pub(crate) fn new(registry: Arc<Registry>, rules: &[Rule], engine: Option<Engine>) -> Self {
+        let mut alerts: Vec<_> = rules.iter().map(|rule| rule.name().to_owned()).collect();
+        alerts.sort();
+        alerts.dedup();
+        Self(Arc::new(Instance { registry, alerts, engine }))
+    }
+
+    /// Names a query of a database: `hw.query("orders_by_user").system("sqlite").build()`.
+    pub fn query(&self, name: &str) -> QueryBuilder {
+        native::query(&self.0.registry, name)
+    }
+
+    /// Names a timed thing that is no database query. Its durations are in
+    /// `highwater.timer.duration`, labelled `highwater.timer.name`.
+    pub fn timer(&self, name: &str) -> QueryBuilder {
+        native::timer(&self.0.registry, name)
+    }
+
+    /// Names a sum that only grows.
+    pub fn counter(&self, name: &str) -> InstrumentBuilder<Counter> {
+        native::counter(&self.0.registry, name)
+    }
+
+    /// Names a sum that goes both ways.
+    pub fn up_down_counter(&self, name: &str) -> InstrumentBuilder<UpDownCounter> {
+        native::up_down_counter(&self.0.registry, name)
+    }
+
+    /// Names a value that is set.
+    pub fn gauge(&self, name: &str) -> InstrumentBuilder<Gauge> {
+        native::gauge(&self.0.registry, name)
+    }
+
+    /// Names a distribution of values.
+    pub fn histogram(&self, name: &str) -> InstrumentBuilder<Histogram> {
+        native::histogram(&self.0.registry, name)
+    }
+
+    /// The alert of this name, to be read for one atomic load: the worst of all rules and label
+    /// sets that share the name.
+    ///
+    /// # Errors
+    /// [`UnknownAlert`] lists the names there are.
+    pub fn alert(&self, name: &str) -> Result<Watch, UnknownAlert> {
+        self.alert_with(name, [])
+    }
+
+    /// The alert of this name, narrowed to those that carry all of `labels`, such as
+    /// `[("severity", "critical")]`.
+    ///
+    /// # Errors
+    /// [`UnknownAlert`] lists the names there are.
+    pub fn alert_with<const N: usize>(
+        &self,
+        name: &str,
+        labels: [(&str, &str); N],
+    ) -> Result<Watch, UnknownAlert> {
+        let known = &self.0.alerts;
+        if known.binary_search_by(|known| known.as_str().cmp(name)).is_err() {
+            return Err(UnknownAlert { name: name.to_owned(), known: known.clone() });
+        }
+        Ok(match &self.0.engine {
+            Some(engine) => engine.shared.watches.get(name, &Labels::new(labels)),
+            None => Watch::inert(),
+        })
+    }
+
+    /// Keeps the sinks quiet about alerts that carry all of `matchers` (`alertname` is the rule's
+    /// name), for a time and a reason. States, series and exports go on;
+    /// `highwater.silence.active` counts the silences in force.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let hw = highwater::Highwater::builder("doc").start()?;
+    /// hw.silence([("alertname", "MemoryNearLimit")], Duration::from_secs(3_600), "resizing");
+    /// assert_eq!(hw.silences()[0].reason, "resizing");
+    /// # Ok::<(), highwater::Error>(())
+    /// ```
+    pub fn silence<const N: usize>(
+        &self,
+        matchers: [(&str, &str); N],
+        lasting: Duration,
+        reason: &str,
+    ) {
+        let Some(engine) = &self.0.engine else { return };
+        // A time past the clock's end is as good as a year.
+        let year = Duration::from_secs(365 * 86_400);
+        let now = SystemTime::now();
+        let until = now.checked_add(lasting).unwrap_or(now + year);
+        let matchers = Labels::new(matchers);
+        log::info!("highwater: silenced for {lasting:?}: {matchers}: {reason}");
+        engine.shared.silences.add(Silence { matchers, until, reason: reason.to_owned() });
+    }
+
+    /// The silences in force.
+    pub fn silences(&self) -> Vec<Silence> {
+        let engine = self.0.engine.as_ref();
+        engine.map_or_else(Vec::new, |engine| engine.shared.silences.list(SystemTime::now()))
+    }
+
+    /// A recorder for the [`metrics`] macros over this instance.
+    pub fn recorder(&self) -> Recorder {
+        Recorder::new(self.0.registry.clone())
+    }
+
+    /// Whether the environment switched this instance off: handles do nothing, no thread runs.
+    pub fn is_disabled(&self) -> bool {
+        self.0.engine.is_none()
+    }
+
+    /// Ticks once more, ends every alert, tells the sinks, delivers what waits, and stops the
+    /// threads: all within `timeout`, whatever the network does. Handles do nothing afterwards.
+    ///
+    /// # Errors
+    /// What could not be finished in time, or was not taken by the receiver.
+    pub fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
+        let mut global = GLOBAL.write();
+        if global.as_ref().is_some_and(|installed| Arc::ptr_eq(&installed.0, &self.0)) {
+            front::forward_to(None);
+            *global = None;
+        }
+        drop(global);
+        self.0.engine.as_ref().map_or(Ok(()), |engine| engine.shutdown(timeout))
+    }
+}
+
+impl fmt::Debug for Highwater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Highwater")
+            .field("series", &self.0.registry.len())
+            .field("alerts", &self.0.alerts)
+            .field("disabled", &self.is_disabled())
+            .finish()
+    }
+}
