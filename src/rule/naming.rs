@@ -29,7 +29,7 @@ pub(crate) fn labels(labels: &Labels) -> Labels {
 }
 
 /// A metric's name without suffixes: runs of other characters become one underscore.
-fn escape(name: &str) -> String {
+pub(crate) fn escape(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for c in name.chars() {
         if c.is_ascii_alphanumeric() || c == ':' {

@@ -264,7 +264,7 @@ impl Parser<'_> {
             });
         }
         let primary = self.primary()?;
-        self.postfix(at, primary)
+        self.postfix(primary)
     }
 
     fn primary(&mut self) -> Parsed {
@@ -403,7 +403,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn postfix(&mut self, at: usize, (mut expr, depth): (Expr, usize)) -> Parsed {
+    fn postfix(&mut self, (mut expr, depth): (Expr, usize)) -> Parsed {
         loop {
             let here = self.at();
             if self.takes("[") {
@@ -444,7 +444,6 @@ impl Parser<'_> {
             } else if matches!(self.peek(), Token::Sign("@")) {
                 return Err(self.refuse("the @ modifier is not supported"));
             } else {
-                let _ = at;
                 return Ok((expr, depth));
             }
         }
