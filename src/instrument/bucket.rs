@@ -132,7 +132,7 @@ pub(crate) fn lower_bound(index: i32) -> f64 {
     f64::from_bits(((1 << MANTISSA_BITS) | mantissa) >> lost)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
