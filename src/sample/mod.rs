@@ -10,6 +10,8 @@ mod closure;
 mod field;
 #[cfg(target_os = "linux")]
 mod group;
+#[doc(hidden)]
+pub mod harness;
 mod memory;
 #[cfg(any(target_os = "linux", test))]
 mod parse;

@@ -16,7 +16,7 @@ use crate::{
     clock::Moment,
     instrument::Gauge,
     name::{Labels, Unit},
-    registry::{Kind, Registry},
+    registry::Registry,
     semconv,
     sync::Arc,
 };
