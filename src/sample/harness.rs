@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::{Sampler, Samplers, Status};
 use crate::{
     clock::Moment,
-    registry::{DEFAULT_CARDINALITY_LIMIT, Registry},
+    registry::{DEFAULT_CARDINALITY_LIMIT, Instrument, Registry},
     sync::Arc,
 };
 
@@ -14,6 +14,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Sampling {
     samplers: Samplers,
+    registry: Arc<Registry>,
     now: Duration,
 }
 
@@ -21,7 +22,7 @@ impl Sampling {
     /// These, not yet started.
     pub fn new(samplers: Vec<Box<dyn Sampler>>) -> Self {
         let registry = Arc::new(Registry::new(DEFAULT_CARDINALITY_LIMIT));
-        Self { samplers: Samplers::new(samplers, &registry), now: Duration::ZERO }
+        Self { samplers: Samplers::new(samplers, &registry), registry, now: Duration::ZERO }
     }
 
     /// A tick's sampling, a second after the last. In how long a glance is wanted.
@@ -33,6 +34,17 @@ impl Sampling {
     /// The fast lane's.
     pub fn glance(&mut self) -> Option<Duration> {
         self.samplers.glance(Moment { mono: self.now, wall: SystemTime::UNIX_EPOCH })
+    }
+
+    /// The value of the series that prints as `name{labels}`, if it is present.
+    pub fn value(&self, series: &str) -> Option<f64> {
+        let mut known = Vec::new();
+        self.registry.catch_up(&mut known);
+        let found = known.iter().find(|of| format!("{}{}", of.metric.name, of.labels) == series)?;
+        match &found.instrument {
+            Instrument::Gauge(core) => core.value(),
+            _ => None,
+        }
     }
 
     /// Whether all work.
