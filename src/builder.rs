@@ -21,7 +21,7 @@ use crate::{
 const DEFAULT_TICK: Duration = Duration::from_secs(1);
 
 /// What the cardinality limit may be.
-const CARDINALITY_RANGE: std::ops::RangeInclusive<usize> = 1..=1_000_000;
+const CARDINALITY_RANGE: std::ops::RangeInclusive<usize> = 100..=1_000_000;
 
 /// Says what an instance is made of; from [`Highwater::builder`].
 ///
@@ -73,8 +73,8 @@ impl Builder {
         self
     }
 
-    /// How many label sets a metric may have: 2,000 by default, 1 to 1,000,000. Those beyond are
-    /// recorded together in one series with `otel.metric.overflow`, and counted.
+    /// How many label sets a metric may have: 2,000 by default, 100 (highwater's
+    /// own series must fit) to 1,000,000. Those beyond are recorded together in one series with `otel.metric.overflow`, and counted.
     pub fn cardinality_limit(mut self, label_sets: usize) -> Self {
         self.cardinality_limit = label_sets;
         self
@@ -131,6 +131,7 @@ impl Builder {
     /// # Errors
     /// Every mistake in the builder, together. A mistake in the environment is none: it is
     /// logged, counted, and the setting left as it was.
+    #[must_use = "the instance stops with its last handle"]
     pub fn start(self) -> Result<Highwater, Error> {
         self.start_in(&env::process)
     }
@@ -197,7 +198,7 @@ impl Builder {
         }
         if !CARDINALITY_RANGE.contains(&self.cardinality_limit) {
             let value = self.cardinality_limit.to_string();
-            problems.push(setting("cardinality limit", value, "it must be from 1 to 1,000,000"));
+            problems.push(setting("cardinality limit", value, "it must be from 100 to 1,000,000"));
         }
         for (key, value) in &self.resource {
             if key.trim().is_empty() {
@@ -234,7 +235,8 @@ impl Builder {
 
     /// Presets and rules, the latter in the former's place where they are the same.
     fn all_rules(&self) -> Vec<Rule> {
-        let mut rules = if self.presets { rule::preset::all(self.checked_tick()) } else { Vec::new() };
+        let mut rules =
+            if self.presets { rule::preset::all(self.checked_tick()) } else { Vec::new() };
         rules.retain(|preset| {
             !self.without.iter().any(|name| name == preset.name())
                 && !self.rules.iter().any(|own| own.is_same(preset))

@@ -3,13 +3,13 @@
 use crate::{
     alert::Silences,
     clock::Moment,
-    export::otlp::{Dropped, Health},
+    export::otlp::Health,
     instrument::{Counter, DropReason, Gauge, Histogram, Measure},
     name::{Labels, Unit},
     registry::Registry,
     semconv,
     sync::{Arc, AtomicU64, Ordering},
-    transport::queue::Lane,
+    transport::{Dropped, Lane},
 };
 
 /// What an engine's thread could not hand on.

@@ -13,7 +13,7 @@ use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
 /// A sum that only grows. Wait-free; a clone is the same series.
 ///
-/// ```ignore
+/// ```
 /// let hw = highwater::Highwater::builder("doc").start()?;
 /// let orders = hw.counter("shop.orders").build();
 /// orders.increment(1);

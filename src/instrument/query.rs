@@ -41,7 +41,7 @@ pub(crate) type ResolveFailure = Box<dyn Fn(&str) -> Histogram + Send + Sync>;
 /// failure of each `error.type` resolves its series, which takes a lock, and so does every failure
 /// of a type beyond the first 16. When the instance has stopped, a load and a branch.
 ///
-/// ```ignore
+/// ```
 /// let hw = highwater::Highwater::builder("doc").start()?;
 /// let orders = hw.query("orders_by_user").system("sqlite").build();
 /// let two = orders.time(|| 1 + 1);
@@ -137,7 +137,7 @@ impl Query {
     /// Starts timing by hand: end it with [`QueryGuard::stop`] or [`QueryGuard::fail`]. Dropped
     /// before, the call is recorded as cancelled, or as a panic while the thread unwinds.
     ///
-    /// ```ignore
+    /// ```
     /// # let hw = highwater::Highwater::builder("doc").start()?;
     /// # let orders = hw.query("orders_by_user").system("sqlite").build();
     /// let call = orders.start();
@@ -169,7 +169,7 @@ impl Query {
     /// Times a future from its first poll to its end, across `.await`s and threads. Dropped
     /// between the two it is recorded as cancelled; dropped before the first poll, not at all.
     ///
-    /// ```ignore
+    /// ```
     /// # async fn find() -> u32 { 1 }
     /// # async fn f(orders: highwater::Query) {
     /// let row = orders.timed(find()).await;
@@ -186,7 +186,7 @@ impl Query {
 
     /// A query whose errors `classify` names: `None` is no failure, and recorded as a success.
     ///
-    /// ```ignore
+    /// ```
     /// # let hw = highwater::Highwater::builder("doc").start()?;
     /// # let orders = hw.query("orders_by_user").system("sqlite").build();
     /// let orders = orders.classify(|error: &std::io::Error| match error.kind() {

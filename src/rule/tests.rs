@@ -327,7 +327,7 @@ fn two_samples_of_one_alert_fail_the_evaluation_and_change_nothing() {
 fn a_duration_against_bytes_is_an_error_once_the_metric_is_known() {
     let rule = alert("Odd").when(gauge("size").above(secs(1)));
     let mut world = World::new(secs(1), [rule]);
-    world.registry.describe("size", crate::registry::Kind::Gauge, crate::Unit::BYTES, "");
+    world.registry.describe("size", crate::name::Unit::BYTES, "");
     world.set("size", [], 2.0);
     world.step();
     assert_eq!(world.state(), State::Error);

@@ -1,26 +1,21 @@
-//! Encoding, queueing, sending, and reading the receiver's mind.
+//! Sending, and reading the receiver's mind.
 //!
 //! Owned by the `highwater-io` thread. Nothing here sleeps: [`Exporter::send_next`] makes at most
-//! one attempt and says when to come again, so its thread can take new alerts (which overtake all
-//! metrics) or stop in between. A request leaves the queue when the receiver took it or refused it
-//! for good; with anything else it stays, its timestamps unchanged, until the queue is full.
+//! one attempt and says when to come again, so its thread can turn to new alerts (which overtake
+//! all metrics) or stop in between. A request leaves the queue when the receiver took it or refused
+//! it for good; with anything else it stays, its timestamps unchanged.
 
-use std::{
-    io::Write,
-    time::{Duration, Instant, SystemTime},
-};
+use std::time::{Duration, Instant, SystemTime};
 
-use flate2::write::GzEncoder;
-use opentelemetry_proto::tonic::{
-    collector::{logs::v1::ExportLogsServiceResponse, metrics::v1::ExportMetricsServiceResponse},
-    resource::v1::Resource as ResourceMessage,
+use opentelemetry_proto::tonic::collector::{
+    logs::v1::ExportLogsServiceResponse, metrics::v1::ExportMetricsServiceResponse,
 };
 use prost::Message;
 
 use super::{
-    config::{Compression, Settings, Target},
-    encode,
-    health::{Dropped, Health},
+    config::{Settings, Target},
+    health::Health,
+    intake::{Intake, Topic},
     resource::{Resource, random_u128},
 };
 use crate::{
@@ -28,32 +23,30 @@ use crate::{
     registry::Snapshot,
     sync::Arc,
     transport::{
+        Dropped, Lane, Parcel,
         http::{self, Answer, Client, Fault, Request},
-        queue::{Lane, Parcel, Queue},
         retry::Backoff,
     },
 };
 
 const CONTENT_TYPE: &str = "application/x-protobuf";
-/// Of compressed requests: a day of a small service at the default interval.
-const QUEUE_BYTES: usize = 4 << 20;
-/// Between two log lines of one kind.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// Between two requests of a backlog, so that a receiver that has just come back is not trampled
+/// by a fleet: an hour of the default interval drains in 18 s.
+const PACE: Duration = Duration::from_millis(50);
 /// As much of a receiver's words as is repeated.
 const WORDS: usize = 300;
 
-/// Sends metrics and alerts to their receivers.
+/// Sends what its [`Intake`] keeps.
 #[derive(Debug)]
 pub(crate) struct Exporter {
-    resource: ResourceMessage,
-    queue: Queue,
+    intake: Intake,
     /// By [`Lane`].
     routes: [Option<Route>; 2],
-    health: Arc<Health>,
     interval: Duration,
-    /// Reused from request to request.
-    encoded: Vec<u8>,
-    spoken: [Spoken; Topic::COUNT],
+    recovered: bool,
+    /// No backlog before.
+    paced: Option<Instant>,
+    hurried: bool,
 }
 
 /// One lane's receiver and how it fares.
@@ -101,16 +94,11 @@ impl Exporter {
     /// # Errors
     /// What is wrong with the certificates.
     pub(crate) fn new(settings: Settings, resource: &Resource) -> Result<Self, String> {
+        let intake = Intake::new(&settings, resource);
         let [alerts, metrics] = settings.targets;
-        Ok(Self {
-            resource: encode::resource(resource),
-            queue: Queue::new(QUEUE_BYTES),
-            routes: [Route::new(alerts)?, Route::new(metrics)?],
-            health: Arc::default(),
-            interval: settings.interval,
-            encoded: Vec::new(),
-            spoken: Default::default(),
-        })
+        let routes = [Route::new(alerts)?, Route::new(metrics)?];
+        let interval = settings.interval;
+        Ok(Self { intake, routes, interval, recovered: false, paced: None, hurried: false })
     }
 
     /// The time between two pushes of metrics.
@@ -119,73 +107,43 @@ impl Exporter {
     }
 
     pub(crate) fn health(&self) -> &Arc<Health> {
-        &self.health
+        &self.intake.shared().health
     }
 
     pub(crate) fn interrupt(&self) -> Interrupt {
         Interrupt(self.routes.iter().flatten().map(|route| route.client.interrupt()).collect())
     }
 
-    /// Encodes a snapshot to be sent; nothing if metrics go nowhere.
+    /// Where to hand in, from any thread.
+    pub(crate) fn intake(&self) -> Intake {
+        self.intake.clone()
+    }
+
+    /// See [`Intake::metrics`].
     pub(crate) fn queue_metrics(&mut self, snapshot: &Snapshot) {
-        if self.routes[Lane::Metrics as usize].is_none() {
-            return;
-        }
-        if let Some((request, points)) = encode::metrics(snapshot, &self.resource) {
-            self.queue(Lane::Metrics, &request, snapshot.at.wall, points);
-        }
+        self.intake.metrics(snapshot);
     }
 
-    /// Encodes transitions to be sent, `observed` now; nothing if log records go nowhere.
+    /// See [`Intake::alerts`].
     pub(crate) fn queue_alerts(&mut self, transitions: &[Arc<Transition>], observed: SystemTime) {
-        if self.routes[Lane::Alerts as usize].is_none() {
-            return;
-        }
-        let request = encode::logs(transitions, observed, &self.resource, random_u128);
-        if let Some(request) = request {
-            self.queue(Lane::Alerts, &request, observed, transitions.len() as u64);
-        }
+        self.intake.alerts(transitions, observed);
     }
 
-    fn queue(&mut self, lane: Lane, request: &impl Message, at: SystemTime, items: u64) {
-        self.encoded.clear();
-        // Into a growing vector, which always has room.
-        let _ = request.encode(&mut self.encoded);
-        let compression = self.routes[lane as usize]
-            .as_ref()
-            .map_or(Compression::None, |route| route.target.compression);
-        let (encoding, body) = match compression {
-            Compression::None => (None, self.encoded.clone()),
-            Compression::Gzip => match gzip(&self.encoded) {
-                Ok(body) => (Some("gzip"), body),
-                Err(_) => (None, self.encoded.clone()),
-            },
-        };
-        let dropped = self.queue.push(lane, Parcel { at, items, encoding, body });
-        if !dropped.is_empty() {
-            for (lane, parcel) in &dropped {
-                self.health.dropped(*lane, Dropped::QueueFull, parcel.items);
-            }
-            self.say(Topic::QueueFull, Instant::now(), || {
-                format!(
-                    "highwater: more than {QUEUE_BYTES} bytes wait to be sent: dropped the oldest {} request(s)",
-                    dropped.len()
-                )
-            });
-        }
-        self.health.queue(&self.queue);
-    }
-
-    /// Makes at most one attempt, alerts first, done by `deadline`.
+    /// Makes at most one attempt, alerts first, done by `deadline`. The first call reads what an
+    /// earlier process left.
     pub(crate) fn send_next(&mut self, now: Instant, deadline: Instant) -> Step {
+        if !std::mem::replace(&mut self.recovered, true) {
+            self.intake.shared().with_queue(|queue| queue.recover());
+        }
         let mut wait: Option<Duration> = None;
         for lane in Lane::ALL {
-            let (Some(route), Some((id, parcel))) =
-                (&self.routes[lane as usize], self.queue.pick(lane))
-            else {
+            let Some(route) = &self.routes[lane as usize] else { continue };
+            let Some(picked) = self.intake.shared().with_queue(|queue| queue.pick(lane)) else {
                 continue;
             };
-            let remaining = route.not_before.map(|at| at.saturating_duration_since(now));
+            let paced = self.paced.filter(|_| !picked.is_fresh);
+            let until = route.not_before.max(paced);
+            let remaining = until.map(|at| at.saturating_duration_since(now));
             if let Some(remaining) = remaining.filter(|remaining| !remaining.is_zero()) {
                 wait = Some(wait.map_or(remaining, |least| least.min(remaining)));
                 continue;
@@ -195,109 +153,76 @@ impl Exporter {
                 return Step::OutOfTime;
             }
             let started = Instant::now();
-            let verdict = route.attempt(lane, parcel, timeout);
-            self.conclude(lane, id, verdict, now + started.elapsed());
+            let verdict = route.attempt(lane, &picked.parcel, timeout);
+            let now = now + started.elapsed();
+            if !picked.is_fresh && !self.hurried {
+                self.paced = Some(now + PACE);
+            }
+            self.conclude(lane, picked.id, verdict, now);
             return Step::Tried;
         }
         wait.map_or(Step::Idle, Step::Wait)
     }
 
-    /// Forgets all waits, for one more attempt at everything before the end.
+    /// Forgets all waits, for one more attempt before the end; a backlog is not paced any more.
     pub(crate) fn hurry(&mut self) {
+        self.hurried = true;
+        self.paced = None;
         for route in self.routes.iter_mut().flatten() {
             route.not_before = None;
         }
     }
 
-    /// Gives up on what still waits, counted.
+    /// Gives up what still waits in memory, counted; what is on disk is for the next process.
     pub(crate) fn abandon(&mut self) {
-        for (lane, parcel) in self.queue.drain() {
-            self.health.dropped(lane, Dropped::Shutdown, parcel.items);
-        }
-        self.health.queue(&self.queue);
+        self.intake.shared().with_queue(|queue| queue.abandon());
     }
 
     fn conclude(&mut self, lane: Lane, id: u64, verdict: Verdict, now: Instant) {
         let Some(route) = &mut self.routes[lane as usize] else { return };
-        let url = route.target.url.clone();
+        let (shared, url) = (self.intake.shared(), &route.target.url);
         match verdict {
             Verdict::Accepted { rejected, words, unclear } => {
                 route.backoff.succeeded();
                 route.not_before = None;
-                let items = self.queue.remove(lane, id).map_or(0, |parcel| parcel.items);
+                let items = shared.with_queue(|queue| queue.remove(lane, id)).into();
                 let rejected = rejected.min(items);
-                self.health.sent(lane, items - rejected, SystemTime::now());
-                self.health.dropped(lane, Dropped::Rejected, rejected);
+                shared.health.sent(lane, items - rejected, SystemTime::now());
+                shared.health.dropped(lane, Dropped::Rejected, rejected);
                 if unclear {
-                    self.health.unclear(lane);
+                    shared.health.unclear(lane);
                 }
                 if let Some(words) = words {
                     let line = format!("{url} took a request, but {words}");
-                    self.health.error(&line);
+                    shared.health.error(&line);
                     let topic = if rejected > 0 { Topic::Rejected } else { Topic::Remark };
-                    self.say(topic, now, || format!("highwater: {line}"));
+                    shared.say(topic, now, || line);
                 }
             }
             Verdict::Later { asked, words } => {
                 let wait = route.backoff.failed(asked);
                 route.not_before = Some(now + wait);
-                self.queue.failed(lane, id);
-                self.health.retried(lane);
+                shared.with_queue(|queue| queue.failed(lane, id));
+                shared.health.retried(lane);
                 let line = format!("{url}: {words}");
-                self.health.error(&line);
-                self.say(Topic::Later, now, || {
-                    format!("highwater: {line}; trying again in {:.1} s", wait.as_secs_f64())
+                shared.health.error(&line);
+                shared.say(Topic::Later, now, || {
+                    format!("{line}; trying again in {:.1} s", wait.as_secs_f64())
                 });
             }
             Verdict::Refused { words } => {
                 route.backoff.succeeded();
                 route.not_before = None;
-                let items = self.queue.remove(lane, id).map_or(0, |parcel| parcel.items);
-                self.health.refused(lane, items);
+                let items = shared.with_queue(|queue| queue.remove(lane, id)).into();
+                shared.health.refused(lane, items);
                 let line = format!("{url} refused a request for good: {words}");
-                self.health.error(&line);
-                self.say(Topic::Refused, now, || {
-                    format!("highwater: {line}; {items} data point(s) or record(s) are lost")
+                shared.health.error(&line);
+                shared.say(Topic::Refused, now, || {
+                    format!("{line}; {items} data point(s) or record(s) are lost")
                 });
             }
         }
-        self.health.queue(&self.queue);
     }
-
-    /// Logs, at most once a topic and [`LOG_INTERVAL`].
-    fn say(&mut self, topic: Topic, now: Instant, line: impl FnOnce() -> String) {
-        let spoken = &mut self.spoken[topic as usize];
-        if spoken.at.is_some_and(|at| now.saturating_duration_since(at) < LOG_INTERVAL) {
-            spoken.kept_back += 1;
-            return;
-        }
-        let kept_back = std::mem::take(&mut spoken.kept_back);
-        spoken.at = Some(now);
-        match kept_back {
-            0 => log::warn!("{}", line()),
-            more => log::warn!("{} (and {more} more like it)", line()),
-        }
-    }
-}
-
-/// What is logged, each with its own limit.
-#[derive(Debug, Clone, Copy)]
-enum Topic {
-    QueueFull,
-    Later,
-    Refused,
-    Rejected,
-    Remark,
-}
-
-impl Topic {
-    const COUNT: usize = 5;
-}
-
-#[derive(Debug, Default)]
-struct Spoken {
-    at: Option<Instant>,
-    kept_back: u64,
 }
 
 impl Route {
@@ -313,7 +238,7 @@ impl Route {
             url: &self.target.url,
             headers: &self.target.headers,
             content_type: CONTENT_TYPE,
-            encoding: parcel.encoding,
+            encoding: parcel.encoding.header(),
             body: &parcel.body,
         };
         match self.client.post(request, timeout) {
@@ -409,11 +334,4 @@ fn printable(bytes: &[u8]) -> String {
         words.push('…');
     }
     words.trim().to_owned()
-}
-
-fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    // Fast: the better levels save a tenth of the bytes for several times the work.
-    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes)?;
-    encoder.finish()
 }

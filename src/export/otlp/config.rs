@@ -3,15 +3,22 @@
 //! A mistake in code is reported to the caller with all others; one in the environment is a
 //! warning and falls back, because no variable may keep a service from starting.
 
-use std::{fmt, net::IpAddr, ops::RangeInclusive, time::Duration};
+use std::{
+    collections::HashMap, fmt, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration,
+};
 
 use opentelemetry_otlp::OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT;
 use ureq::http::{HeaderName, HeaderValue, Uri};
 
-use super::env::{self, Env};
+use super::{
+    encode::Shape,
+    env::{self, Env},
+};
 use crate::transport::{
+    Lane,
     http::{HAS_TLS, Tls},
-    queue::Lane,
+    queue::DiskLimits,
+    spool::Durability,
 };
 
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(600);
@@ -28,6 +35,21 @@ pub enum Compression {
     /// gzip, which every OTLP receiver must understand.
     #[default]
     Gzip,
+}
+
+/// Since when sums and histograms count. What goes both ways is always cumulative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Temporality {
+    /// Since the series began: a lost request loses nothing but resolution. What Prometheus and
+    /// VictoriaMetrics want; Prometheus drops all else without a word.
+    #[default]
+    Cumulative,
+    /// Since the last export: for receivers that add up, and for processes too short-lived to be
+    /// seen twice. What gained nothing is not sent; a lost request is a lost amount.
+    Delta,
+    /// Delta for what this crate counts, cumulative for what it reads elsewhere.
+    LowMemory,
 }
 
 /// A setting that cannot be used as it is.
@@ -53,6 +75,72 @@ impl Error {
     }
 }
 
+/// Of compressed requests in memory: a day of a small service at the default interval.
+const MEMORY: usize = 4 << 20;
+/// Longer than that no receiver cares for, and few take it.
+const DEFAULT_AGE: Duration = Duration::from_secs(24 * 3600);
+const AGES: RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 3600);
+/// OpenTelemetry's default.
+const DEFAULT_BUCKETS: usize = 160;
+const BUCKETS: RangeInclusive<usize> = 2..=1_000;
+const DEFAULT_SPOOL_BYTES: u64 = 64 << 20;
+const SPOOL_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 40;
+
+/// Where undelivered requests are kept on disk, and how many; from [`spool`](super::spool).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Spool {
+    directory: PathBuf,
+    max_bytes: u64,
+    max_age: Duration,
+    durability: Durability,
+}
+
+impl Spool {
+    pub(super) fn new(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            max_bytes: DEFAULT_SPOOL_BYTES,
+            max_age: DEFAULT_AGE,
+            durability: Durability::default(),
+        }
+    }
+
+    /// Bytes of files at most; beyond it the oldest metrics go first and alerts last. Default:
+    /// 64 MiB; allowed: 1 MiB to 1 TiB.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// What waits longer is dropped. Default: a day; allowed: a minute to 30 days.
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = age;
+        self
+    }
+
+    /// What a kept request survives. Default: [`Durability::ProcessCrash`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    fn check(&self) -> Vec<Error> {
+        let mut mistakes = Vec::new();
+        if self.directory.as_os_str().is_empty() {
+            mistakes.push(Error::new("otlp spool", "in \"\"", "the path of a directory"));
+        }
+        mistakes.extend(check_range("otlp spool max_age", self.max_age, &AGES));
+        if !SPOOL_BYTES.contains(&self.max_bytes) {
+            let given = format!("{} bytes", self.max_bytes);
+            let allowed = format!("{} to {} bytes", SPOOL_BYTES.start(), SPOOL_BYTES.end());
+            mistakes.push(Error::new("otlp spool max_bytes", given, allowed));
+        }
+        mistakes
+    }
+}
+
 /// Where to push and how; from [`from_env`](super::from_env) or [`to`](super::to).
 ///
 /// Setters never fail: mistakes are reported together when the instance is started.
@@ -68,6 +156,11 @@ pub struct Config {
     compression: Option<Compression>,
     plaintext_credentials: bool,
     tls: Tls,
+    spool: Option<Spool>,
+    temporality: Option<Temporality>,
+    explicit: Option<bool>,
+    bounds: HashMap<String, Vec<f64>>,
+    max_buckets: Option<usize>,
 }
 
 impl Config {
@@ -148,6 +241,52 @@ impl Config {
         self
     }
 
+    /// Keeps undelivered requests on disk. Default: the directory `HIGHWATER_SPOOL` names, which
+    /// wins over code and whose value `off` switches the spool off; else 4 MiB of them wait in
+    /// memory and are lost with the process.
+    ///
+    /// A disk that is full, read-only or gone keeps nothing from starting or running: requests
+    /// wait in memory meanwhile, and the log says so.
+    pub fn spool(mut self, spool: Spool) -> Self {
+        self.spool = Some(spool);
+        self
+    }
+
+    /// Since when sums and histograms count. Default:
+    /// `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`, else cumulative.
+    pub fn temporality(mut self, temporality: Temporality) -> Self {
+        self.temporality = Some(temporality);
+        self
+    }
+
+    /// Sends histograms with explicit bounds, for receivers that lack exponential ones. Default:
+    /// `OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION`, else exponential.
+    ///
+    /// Bounds are those the semantic conventions advise, else the SDK specification's, else those
+    /// of [`explicit_bounds`](Self::explicit_bounds). They are filled from exponential
+    /// buckets: a value up to 2.2% below a bound may be counted above it.
+    pub fn explicit_histograms(mut self) -> Self {
+        self.explicit = Some(true);
+        self
+    }
+
+    /// Sends the histograms of one metric with these bounds, ascending and finite.
+    pub fn explicit_bounds(
+        mut self,
+        metric: impl Into<String>,
+        bounds: impl Into<Vec<f64>>,
+    ) -> Self {
+        self.bounds.insert(metric.into(), bounds.into());
+        self
+    }
+
+    /// The most buckets an exponential histogram is sent with, on each side of zero; wider ones
+    /// are sent at a lower resolution, exactly. Default: 160; allowed: 2 to 1,000.
+    pub fn max_buckets(mut self, buckets: usize) -> Self {
+        self.max_buckets = Some(buckets);
+        self
+    }
+
     /// All mistakes made in code.
     pub(crate) fn check(&self) -> Vec<Error> {
         let mut mistakes = Vec::new();
@@ -174,6 +313,19 @@ impl Config {
             mistakes.extend(check_range("otlp interval", interval, &INTERVALS));
         }
         mistakes.extend(check_tls(&self.tls));
+        mistakes.extend(self.spool.iter().flat_map(Spool::check));
+        for (metric, bounds) in &self.bounds {
+            let ascending = bounds.windows(2).all(|pair| pair[0] < pair[1]);
+            if bounds.is_empty() || !ascending || !bounds.iter().all(|bound| bound.is_finite()) {
+                let setting = format!("otlp explicit_bounds of {metric:?}");
+                let allowed = "one or more finite numbers, each greater than the one before";
+                mistakes.push(Error::new(setting, format!("{bounds:?}"), allowed));
+            }
+        }
+        if let Some(buckets) = self.max_buckets.filter(|buckets| !BUCKETS.contains(buckets)) {
+            let allowed = format!("{} to {}", BUCKETS.start(), BUCKETS.end());
+            mistakes.push(Error::new("otlp max_buckets", buckets.to_string(), allowed));
+        }
         mistakes
     }
 
@@ -226,8 +378,31 @@ impl Config {
             })
         });
         let interval = self.interval.or(variables.interval).unwrap_or(DEFAULT_INTERVAL);
-        let settings =
-            targets.iter().any(Option::is_some).then_some(Settings { targets, interval });
+        let spool = match variables.spool {
+            None => self.spool.clone(),
+            Some(env::Directory::Off) => None,
+            Some(env::Directory::At(directory)) => {
+                let in_code = self.spool.clone().unwrap_or_else(|| Spool::new(PathBuf::new()));
+                Some(Spool { directory, ..in_code })
+            }
+        };
+        let settings = targets.iter().any(Option::is_some).then(|| Settings {
+            targets,
+            interval,
+            shape: Shape {
+                temporality: self.temporality.or(variables.temporality).unwrap_or_default(),
+                explicit: self.explicit.or(variables.explicit).unwrap_or(false),
+                bounds: self.bounds.clone(),
+                max_buckets: self.max_buckets.unwrap_or(DEFAULT_BUCKETS),
+            },
+            memory: MEMORY,
+            age: spool.as_ref().map_or(DEFAULT_AGE, |spool| spool.max_age),
+            disk: spool.map(|spool| DiskLimits {
+                directory: spool.directory,
+                bytes: spool.max_bytes,
+                durability: spool.durability,
+            }),
+        });
         (settings, warnings)
     }
 
@@ -261,6 +436,11 @@ impl fmt::Debug for Config {
             .field("compression", &self.compression)
             .field("plaintext_credentials", &self.plaintext_credentials)
             .field("tls", &self.tls)
+            .field("spool", &self.spool)
+            .field("temporality", &self.temporality)
+            .field("explicit", &self.explicit)
+            .field("bounds", &self.bounds)
+            .field("max_buckets", &self.max_buckets)
             .finish()
     }
 }
@@ -272,6 +452,12 @@ pub(crate) struct Settings {
     pub(crate) targets: [Option<Target>; 2],
     /// The time between two pushes of metrics.
     pub(crate) interval: Duration,
+    pub(crate) shape: Shape,
+    /// Bytes that may wait in memory.
+    pub(crate) memory: usize,
+    /// What waits longer is dropped.
+    pub(crate) age: Duration,
+    pub(crate) disk: Option<DiskLimits>,
 }
 
 /// Where one signal goes.

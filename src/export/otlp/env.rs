@@ -1,15 +1,15 @@
 //! `OTEL_*` and `HIGHWATER_*` variables that concern the export. Pure: the environment is a
 //! function, so tests never touch the process' own.
 
-use std::{fmt::Display, str::FromStr, time::Duration};
+use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
 
 use opentelemetry_otlp as otel;
 
 use super::config::{
-    Compression, Error, Path, check_header, check_interval, check_timeout, check_tls,
+    Compression, Error, Path, Temporality, check_header, check_interval, check_timeout, check_tls,
     parse_endpoint, shown,
 };
-use crate::transport::{http::Tls, queue::Lane};
+use crate::transport::{Lane, http::Tls};
 
 /// Looks a variable up.
 pub(crate) type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -21,6 +21,10 @@ pub(super) const PLAINTEXT_CREDENTIALS: &str = "HIGHWATER_PLAINTEXT_CREDENTIALS"
 const OTEL_EXPORTER_OTLP_CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
 const OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE";
 const OTEL_EXPORTER_OTLP_CLIENT_KEY: &str = "OTEL_EXPORTER_OTLP_CLIENT_KEY";
+/// The spool's directory, or `off`; wins over code.
+pub(super) const HIGHWATER_SPOOL: &str = "HIGHWATER_SPOOL";
+const TEMPORALITY_PREFERENCE: &str = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
+const HISTOGRAM_AGGREGATION: &str = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION";
 const OTEL_METRIC_EXPORT_INTERVAL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
 
 /// What is appended to a base address.
@@ -39,6 +43,9 @@ pub(super) struct Variables {
     /// By [`Lane`].
     pub(super) signals: [Signal; 2],
     pub(super) interval: Option<Duration>,
+    pub(super) spool: Option<Directory>,
+    pub(super) temporality: Option<Temporality>,
+    pub(super) explicit: Option<bool>,
     pub(super) warnings: Vec<Error>,
 }
 
@@ -46,6 +53,12 @@ pub(super) struct Variables {
 pub(super) enum Override {
     Off,
     To(String),
+}
+
+#[derive(Debug)]
+pub(super) enum Directory {
+    Off,
+    At(PathBuf),
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +84,23 @@ pub(super) fn read(env: &Env<'_>) -> Variables {
     });
     let interval =
         reader.take(&[OTEL_METRIC_EXPORT_INTERVAL], |value| milliseconds(value, check_interval));
+    let spool = reader.take(&[HIGHWATER_SPOOL], |value| {
+        Ok(if value == "off" { Directory::Off } else { Directory::At(value.into()) })
+    });
+    let temporality =
+        reader.take(&[TEMPORALITY_PREFERENCE], |value| match value.to_ascii_lowercase().as_str() {
+            "cumulative" => Ok(Temporality::Cumulative),
+            "delta" => Ok(Temporality::Delta),
+            "lowmemory" => Ok(Temporality::LowMemory),
+            _ => Err("\"cumulative\", \"delta\" or \"lowmemory\"".to_owned()),
+        });
+    let explicit =
+        reader.take(&[HISTOGRAM_AGGREGATION], |value| match value.to_ascii_lowercase().as_str() {
+            "explicit_bucket_histogram" => Ok(true),
+            "base2_exponential_bucket_histogram" => Ok(false),
+            _ => Err("\"base2_exponential_bucket_histogram\" or \"explicit_bucket_histogram\""
+                .to_owned()),
+        });
     let signals = Lane::ALL.map(|lane| reader.signal(lane));
     let mut warnings = reader.warnings;
     // A mistake in a general variable is met once a signal.
@@ -86,6 +116,9 @@ pub(super) fn read(env: &Env<'_>) -> Variables {
         plaintext_credentials: plaintext_credentials.is_some(),
         signals,
         interval,
+        spool,
+        temporality,
+        explicit,
         warnings,
     }
 }

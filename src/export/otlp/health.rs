@@ -4,36 +4,8 @@ use std::time::SystemTime;
 
 use crate::{
     sync::{AtomicU64, Mutex, Ordering},
-    transport::queue::{Lane, Queue},
+    transport::{Dropped, Lane, queue::Queue},
 };
-
-/// Why data points or log records never arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dropped {
-    /// More waited than the queue holds.
-    QueueFull,
-    /// The receiver refused the request for good.
-    Refused,
-    /// The receiver took the request and rejected some of what was in it.
-    Rejected,
-    /// They still waited when the instance was shut down.
-    Shutdown,
-}
-
-impl Dropped {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::QueueFull, Self::Refused, Self::Rejected, Self::Shutdown];
-
-    /// The value of the `reason` label.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::Refused => "refused",
-            Self::Rejected => "rejected",
-            Self::Shutdown => "shutdown",
-        }
-    }
-}
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -58,6 +30,7 @@ pub(crate) struct Health {
     lanes: [Counts; 2],
     queued: AtomicU64,
     queued_bytes: AtomicU64,
+    disk_bytes: AtomicU64,
     last: Mutex<Last>,
 }
 
@@ -87,6 +60,8 @@ pub(crate) struct Report {
     pub(crate) queued: u64,
     /// Their bytes, compressed.
     pub(crate) queued_bytes: u64,
+    /// Bytes of the spool's files, what is delivered and not yet removed included.
+    pub(crate) disk_bytes: u64,
     /// When the data of the oldest were taken.
     pub(crate) oldest: Option<SystemTime>,
     pub(crate) last_success: Option<SystemTime>,
@@ -131,6 +106,7 @@ impl Health {
     pub(super) fn queue(&self, queue: &Queue) {
         self.queued.store(queue.len() as u64, Ordering::Relaxed);
         self.queued_bytes.store(queue.bytes() as u64, Ordering::Relaxed);
+        self.disk_bytes.store(queue.disk_bytes(), Ordering::Relaxed);
         self.last.lock().oldest = queue.oldest();
     }
 
@@ -142,13 +118,14 @@ impl Health {
             retried: get(&counts.retried),
             refused: get(&counts.refused),
             unclear: get(&counts.unclear),
-            dropped: [0, 1, 2, 3].map(|reason| get(&counts.dropped[reason])),
+            dropped: Dropped::ALL.map(|why| get(&counts.dropped[why as usize])),
         });
         let last = self.last.lock();
         Report {
             lanes,
             queued: get(&self.queued),
             queued_bytes: get(&self.queued_bytes),
+            disk_bytes: get(&self.disk_bytes),
             oldest: last.oldest,
             last_success: last.success,
         }

@@ -18,17 +18,21 @@ mod config;
 mod encode;
 mod env;
 mod health;
+mod intake;
 mod resource;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Compression, Config, Error};
+pub use config::{Compression, Config, Error, Spool, Temporality};
 
 pub(crate) use client::{Exporter, Interrupt, Step};
 pub(crate) use config::Settings;
 pub(crate) use env::Env;
-pub(crate) use health::{Dropped, Health, Report};
+pub(crate) use health::{Health, Report};
+pub(crate) use intake::Intake;
 pub(crate) use resource::Resource;
+
+pub use crate::transport::spool::Durability;
 
 /// Pushes where `OTEL_EXPORTER_OTLP_ENDPOINT` points; nowhere if neither it nor a variable of one
 /// signal (`OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`, `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT`) is set.
@@ -56,4 +60,20 @@ pub fn from_env() -> Config {
 /// ```
 pub fn to(endpoint: impl Into<String>) -> Config {
     Config::default().endpoint(endpoint)
+}
+
+/// Keeps requests in `directory` until they are delivered, so that neither an outage nor a crash
+/// loses them; for [`Config::spool`].
+///
+/// Several processes may share a directory: each locks a part of it, and takes over what the dead
+/// have left.
+///
+/// ```
+/// use highwater::export::otlp;
+///
+/// let config = otlp::from_env()
+///     .spool(otlp::spool("/var/lib/shop/highwater").durability(otlp::Durability::PowerLoss));
+/// ```
+pub fn spool(directory: impl Into<std::path::PathBuf>) -> Spool {
+    Spool::new(directory.into())
 }

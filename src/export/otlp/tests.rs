@@ -1,6 +1,8 @@
 //! The exporter against a receiver that misbehaves; what it gets is decoded and compared.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[cfg(unix)]
+mod crash;
 mod delivery;
 mod environment;
 mod stack_servers;
@@ -66,6 +68,19 @@ fn exporter(config: Config) -> Exporter {
 fn step(exporter: &mut Exporter) -> Step {
     let now = Instant::now();
     exporter.send_next(now, now + Duration::from_secs(60))
+}
+
+/// Sends all there is, without waiting, to a receiver that takes it.
+fn drain(exporter: &mut Exporter) {
+    let mut now = Instant::now();
+    loop {
+        match exporter.send_next(now, now + Duration::from_secs(60)) {
+            Step::Tried => {}
+            Step::Wait(wait) => now += wait,
+            Step::Idle => return,
+            Step::OutOfTime => panic!("there was time"),
+        }
+    }
 }
 
 fn transition(from: State, to: State) -> Arc<Transition> {

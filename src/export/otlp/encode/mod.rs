@@ -1,10 +1,13 @@
-//! From our snapshots and transitions to OTLP's messages. Pure: equal input gives equal output.
+//! From our snapshots and transitions to OTLP's messages. No clock, no network: what goes in
+//! decides what comes out.
 
+mod histogram;
+mod history;
 mod logs;
 mod metrics;
 
 pub(super) use logs::logs;
-pub(super) use metrics::metrics;
+pub(super) use metrics::{Encoder, Shape};
 
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value as Any},

@@ -15,8 +15,11 @@ use super::{
 };
 use crate::{
     event::State,
-    export::otlp::{self, Dropped, Exporter, Step},
-    transport::queue::Lane::{Alerts, Metrics},
+    export::otlp::{self, Exporter, Step},
+    transport::{
+        Dropped,
+        Lane::{Alerts, Metrics},
+    },
 };
 
 /// Short, where the receiver is known not to answer.

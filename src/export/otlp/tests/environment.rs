@@ -1,12 +1,12 @@
 //! Code and environment joined; mistakes in either.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use crate::{
-    export::otlp::{self, Compression, Config, Error, Settings},
+    export::otlp::{self, Compression, Config, Error, Settings, Temporality},
     transport::{
+        Lane::{Alerts, Metrics},
         http::HAS_TLS,
-        queue::Lane::{Alerts, Metrics},
     },
 };
 
@@ -121,6 +121,32 @@ fn a_signals_variables_win_over_the_general_ones() {
 }
 
 #[test]
+fn the_shape_of_metrics_and_the_spool_follow_the_same_order() {
+    let defaults = from_env(&[ENDPOINT]).unwrap();
+    assert_eq!(defaults.shape.temporality, Temporality::Cumulative);
+    assert!(!defaults.shape.explicit && defaults.disk.is_none());
+    let env = [
+        ENDPOINT,
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "Delta"),
+        ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "EXPLICIT_BUCKET_HISTOGRAM"),
+        ("HIGHWATER_SPOOL", "/operator"),
+    ];
+    let settings = from_env(&env).unwrap();
+    assert_eq!((settings.shape.temporality, settings.shape.explicit), (Temporality::Delta, true));
+    assert_eq!(settings.disk.unwrap().directory, Path::new("/operator"));
+    let config = otlp::from_env()
+        .temporality(Temporality::LowMemory)
+        .spool(otlp::spool("/code").max_bytes(2 << 20).max_age(Duration::from_secs(60)));
+    let settings = resolve(&config, &env).0.unwrap();
+    assert_eq!(settings.shape.temporality, Temporality::LowMemory);
+    assert_eq!(settings.age, Duration::from_secs(60));
+    let disk = settings.disk.unwrap();
+    assert_eq!((&*disk.directory, disk.bytes), (Path::new("/operator"), 2 << 20));
+    let off = resolve(&config, &[ENDPOINT, ("HIGHWATER_SPOOL", "off")]).0.unwrap();
+    assert!(off.disk.is_none());
+}
+
+#[test]
 fn a_mistake_in_the_environment_warns_names_the_variable_and_falls_back() {
     let cases = [
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "ten", "a whole number"),
@@ -138,6 +164,8 @@ fn a_mistake_in_the_environment_warns_names_the_variable_and_falls_back() {
         ("OTEL_EXPORTER_OTLP_HEADERS", "a=x%0Ay", "control"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "content-length=0", "request itself"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/file", "PEM"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "absolute", "lowmemory"),
+        ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "fancy", "base2"),
     ];
     for (name, value, allowed) in cases {
         let (settings, warnings) = resolve(&otlp::from_env(), &[ENDPOINT, (name, value)]);
@@ -189,9 +217,12 @@ fn mistakes_in_code_are_reported_together_with_value_and_range() {
         .header("host", "x")
         .timeout(Duration::ZERO)
         .interval(Duration::from_secs(7200))
+        .spool(otlp::spool("").max_bytes(1).max_age(Duration::ZERO))
+        .explicit_bounds("x", [2.0, 1.0])
+        .max_buckets(1)
         .check();
     let said: Vec<_> = mistakes.iter().map(Error::to_string).collect();
-    assert_eq!(said.len(), 7, "{said:#?}");
+    assert_eq!(said.len(), 12, "{said:#?}");
     assert!(!format!("{mistakes:?}").contains("pass@"), "{said:?}");
     assert!(said[0].contains("\"collector:4318\"") && said[0].contains("http://HOST"), "{said:?}");
     assert!(said[5].contains("0ns") && said[5].contains("1ms to 600s"), "{said:?}");

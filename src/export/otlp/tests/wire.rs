@@ -10,12 +10,12 @@ use opentelemetry_proto::tonic::{
 
 use super::{
     DAY_ZERO, exporter,
-    receiver::{Reaction, Receiver},
+    receiver::{Reaction, Received, Receiver},
     registry, snapshot, step, transition,
 };
 use crate::{
     event::State,
-    export::otlp,
+    export::otlp::{self, Temporality},
     instrument::Measure,
     name::{Labels, Unit},
     registry::{Registry, Snapshot},
@@ -28,7 +28,11 @@ fn sent(snapshot: &Snapshot) -> (Vec<KeyValue>, Vec<Metric>) {
     let mut exporter = exporter(otlp::to(receiver.url()));
     exporter.queue_metrics(snapshot);
     step(&mut exporter);
-    let mut request = receiver.received()[0].metrics();
+    decoded(&receiver.received()[0])
+}
+
+fn decoded(received: &Received) -> (Vec<KeyValue>, Vec<Metric>) {
+    let mut request = received.metrics();
     assert_eq!(request.resource_metrics.len(), 1);
     let mut resource = request.resource_metrics.remove(0);
     assert_eq!(resource.scope_metrics.len(), 1);
@@ -128,7 +132,10 @@ fn histograms_travel_bucket_by_bucket() {
     assert_eq!(metrics[0].unit, "s");
     let latency = point(&metrics[0]);
     assert_eq!((latency.scale, latency.count, latency.zero_count), (5, 4, 0));
-    assert_eq!((latency.sum, latency.min, latency.max), (Some(5.01), Some(1.0), Some(2.0)));
+    // Durations are kept in ticks, a fraction of a nanosecond.
+    for (kept, given) in [(latency.sum, 5.01), (latency.min, 1.0), (latency.max, 2.0)] {
+        assert!((kept.unwrap() - given).abs() < 2e-9, "{kept:?} instead of {given}");
+    }
     assert_eq!((latency.start_time_unix_nano, latency.time_unix_nano), (START, START + 5 * SECOND));
     // Upper-inclusive: 1.0 = base^0 ends bucket -1, 2.0 = base^32 ends bucket 31.
     let positive = latency.positive.unwrap();
@@ -169,11 +176,138 @@ fn the_overflow_series_is_marked_as_the_specification_says() {
 #[test]
 fn a_total_beyond_a_signed_integer_is_not_negative() {
     let (registry, mut collector) = registry();
-    registry.counter("jobs", &Labels::empty()).absolute(u64::MAX);
+    registry.counter("jobs", &Labels::empty()).increment(u64::MAX);
     let (_, metrics) = sent(&snapshot(&mut collector, 1));
     let Some(Data::Sum(jobs)) = &metrics[0].data else { panic!() };
     let value = jobs.data_points[0].value;
     assert_eq!(value, Some(number_data_point::Value::AsDouble(u64::MAX as f64)));
+}
+
+/// Start, end and value of every point of every sum, and of every histogram its count.
+fn spans(metrics: &[Metric]) -> Vec<(&str, u64, u64, f64)> {
+    let mut spans = Vec::new();
+    for metric in metrics {
+        let mut push = |start: u64, at: u64, value| {
+            spans.push((&*metric.name, (start - START) / SECOND, (at - START) / SECOND, value));
+        };
+        match metric.data.as_ref().unwrap() {
+            Data::Sum(sum) => sum.data_points.iter().for_each(|point| {
+                let value = match point.value.unwrap() {
+                    number_data_point::Value::AsInt(value) => value as f64,
+                    number_data_point::Value::AsDouble(value) => value,
+                };
+                push(point.start_time_unix_nano, point.time_unix_nano, value);
+            }),
+            Data::ExponentialHistogram(all) => all.data_points.iter().for_each(|point| {
+                push(point.start_time_unix_nano, point.time_unix_nano, point.count as f64);
+            }),
+            other => panic!("{other:?}"),
+        }
+    }
+    spans
+}
+
+#[test]
+fn deltas_add_up_and_follow_each_other() {
+    let (registry, mut collector) = registry();
+    let receiver = Receiver::always(Reaction::ok());
+    let mut exporter = exporter(otlp::to(receiver.url()).temporality(Temporality::Delta));
+    let none = Labels::empty();
+    let jobs = registry.counter("jobs", &none);
+    let latency = registry.histogram("latency", Measure::Time, &none);
+    let cpu = registry.observed_counter("cpu", &none);
+    let depth = registry.up_down_counter("depth", &none);
+    let mut all = Vec::new();
+    for (at, gained, total) in [(10, 2, 5.0), (20, 0, 5.0), (30, 3, 1.0)] {
+        jobs.increment(gained);
+        (0..gained).for_each(|_| latency.record(0.1));
+        cpu.set(total);
+        depth.add(1);
+        exporter.queue_metrics(&snapshot(&mut collector, at));
+        step(&mut exporter);
+        all.push(decoded(receiver.received().last().unwrap()).1);
+    }
+    assert_eq!(
+        spans(&all[0]),
+        [("jobs", 0, 10, 2.0), ("latency", 0, 10, 2.0), ("cpu", 0, 10, 5.0), ("depth", 0, 10, 1.0)]
+    );
+    assert_eq!(spans(&all[1]), [("depth", 0, 20, 2.0)], "what gained nothing is not sent");
+    // CPU time was begun anew after 20 s.
+    assert_eq!(
+        spans(&all[2]),
+        [
+            ("jobs", 20, 30, 3.0),
+            ("latency", 20, 30, 3.0),
+            ("cpu", 20, 30, 1.0),
+            ("depth", 0, 30, 3.0)
+        ]
+    );
+    let Some(Data::Sum(jobs)) = &all[2][0].data else { panic!() };
+    assert_eq!(jobs.aggregation_temporality, AggregationTemporality::Delta as i32);
+    let Some(Data::Sum(depth)) = &all[2][3].data else { panic!() };
+    assert_eq!(depth.aggregation_temporality, CUMULATIVE);
+}
+
+#[test]
+fn a_cumulative_sum_begun_anew_gets_a_new_start() {
+    let (registry, mut collector) = registry();
+    let receiver = Receiver::always(Reaction::ok());
+    let mut exporter = exporter(otlp::to(receiver.url()));
+    let cpu = registry.observed_counter("cpu", &Labels::empty());
+    for (at, total) in [(10, 5.0), (20, 1.0), (30, 2.0)] {
+        cpu.set(total);
+        exporter.queue_metrics(&snapshot(&mut collector, at));
+        step(&mut exporter);
+    }
+    let all: Vec<_> = receiver.received().iter().map(|got| decoded(got).1).collect();
+    let all: Vec<_> = all.iter().flat_map(|metrics| spans(metrics)).collect();
+    assert_eq!(all, [("cpu", 0, 10, 5.0), ("cpu", 10, 20, 1.0), ("cpu", 10, 30, 2.0)]);
+}
+
+#[test]
+fn explicit_histograms_have_advised_or_declared_bounds() {
+    let (registry, mut collector) = registry();
+    let names = ["db.client.operation.duration", "other", "sizes", "declared"];
+    for name in names {
+        let measure = if name == "sizes" { Measure::Value } else { Measure::Time };
+        let all = registry.histogram(name, measure, &Labels::empty());
+        [0.003, 0.004, 0.02].iter().for_each(|value| all.record(*value));
+    }
+    let receiver = Receiver::always(Reaction::ok());
+    let to = otlp::to(receiver.url()).explicit_bounds("declared", [0.01]);
+    let snapshot = snapshot(&mut collector, 5);
+    for config in [to.clone(), to.explicit_histograms()] {
+        let mut exporter = exporter(config);
+        exporter.queue_metrics(&snapshot);
+        step(&mut exporter);
+    }
+    let received = receiver.received();
+    let (_, some) = decoded(&received[0]);
+    let exponential = |metric: &Metric| matches!(metric.data, Some(Data::ExponentialHistogram(_)));
+    assert_eq!([0, 1, 2, 3].map(|at| exponential(&some[at])), [true, true, true, false]);
+    let (_, all) = decoded(&received[1]);
+    let points: Vec<_> = all
+        .iter()
+        .map(|metric| match &metric.data {
+            Some(Data::Histogram(all)) => all.data_points[0].clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(points[0].explicit_bounds[..3], [0.001, 0.005, 0.01]);
+    assert_eq!(points[0].bucket_counts[..5], [0, 2, 0, 1, 0]);
+    assert_eq!((points[1].explicit_bounds[0], points[1].explicit_bounds.len()), (0.005, 14));
+    assert_eq!((points[2].explicit_bounds[0], points[2].explicit_bounds.len()), (0.0, 15));
+    assert_eq!(
+        (&points[3].explicit_bounds[..], &points[3].bucket_counts[..]),
+        (&[0.01][..], &[2, 1][..])
+    );
+    for point in points {
+        assert_eq!(point.count, 3);
+        // Durations are kept in ticks, a fraction of a nanosecond.
+        assert!((point.min.unwrap() - 0.003).abs() < 2e-9);
+        assert!((point.max.unwrap() - 0.02).abs() < 2e-9);
+        assert_eq!(point.start_time_unix_nano, START);
+    }
 }
 
 #[test]

@@ -1,0 +1,204 @@
+//! Our histograms as OTLP's: exponential as they are, down-scaled where they are too wide, or
+//! counted into explicit buckets for receivers that lack exponential ones.
+
+use opentelemetry_proto::tonic::metrics::v1::{
+    ExponentialHistogramDataPoint, HistogramDataPoint,
+    exponential_histogram_data_point::Buckets as BucketsMessage,
+};
+
+use crate::instrument::{Buckets, Distribution, SCALE, lower_bound, upper_bound};
+
+/// The bounds advised for
+/// [`db.client.operation.duration`](https://opentelemetry.io/docs/specs/semconv/database/database-metrics/).
+const DATABASE: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
+/// Those advised for
+/// [`http.server.request.duration`](https://opentelemetry.io/docs/specs/semconv/http/http-metrics/),
+/// for all else in seconds.
+const SECONDS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// The SDK specification's default, for all else.
+const DEFAULT: &[f64] = &[
+    0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1_000.0, 2_500.0, 5_000.0,
+    7_500.0, 10_000.0,
+];
+
+/// The bounds a metric gets if none were declared.
+pub(super) fn advised_bounds(name: &str, unit: &str) -> &'static [f64] {
+    match unit {
+        "s" if name.starts_with("db.client.") => DATABASE,
+        "s" => SECONDS,
+        _ => DEFAULT,
+    }
+}
+
+/// Without attributes and times. At most `max_buckets` a side.
+pub(super) fn exponential(all: &Distribution, max_buckets: usize) -> ExponentialHistogramDataPoint {
+    let shift = shift(&all.positive, max_buckets).max(shift(&all.negative, max_buckets));
+    ExponentialHistogramDataPoint {
+        count: all.count,
+        sum: Some(all.sum),
+        scale: SCALE - shift as i32,
+        zero_count: all.zero,
+        positive: Some(buckets(&all.positive, shift)),
+        negative: Some(buckets(&all.negative, shift)),
+        min: finite(all.min),
+        max: finite(all.max),
+        ..Default::default()
+    }
+}
+
+/// Without attributes and times. Each of our buckets goes whole to where its upper end belongs, so
+/// a count is wrong by at most what lies in the one bucket a bound cuts through.
+pub(super) fn explicit(all: &Distribution, bounds: &[f64]) -> HistogramDataPoint {
+    let mut bucket_counts = vec![0; bounds.len() + 1];
+    let mut count = |upper: f64, count: u64| {
+        bucket_counts[bounds.partition_point(|bound| *bound < upper)] += count;
+    };
+    all.negative.iter().for_each(|(index, n)| count(-lower_bound(index), n));
+    count(0.0, all.zero);
+    all.positive.iter().for_each(|(index, n)| count(upper_bound(index), n));
+    HistogramDataPoint {
+        count: all.count,
+        sum: Some(all.sum),
+        bucket_counts,
+        explicit_bounds: bounds.to_vec(),
+        min: finite(all.min),
+        max: finite(all.max),
+        ..Default::default()
+    }
+}
+
+/// What `now` has gained since `before`. Its extremes are not known.
+pub(super) fn gained(now: &Distribution, before: &Distribution) -> Distribution {
+    let side = |now: &Buckets, before: &Buckets| {
+        let mut gained = Buckets::default();
+        for (index, count) in now.iter() {
+            let known = usize::try_from(index - before.offset)
+                .ok()
+                .and_then(|at| before.counts.get(at))
+                .copied()
+                .unwrap_or(0);
+            if count > known {
+                gained.add(index, count - known);
+            }
+        }
+        gained
+    };
+    Distribution {
+        positive: side(&now.positive, &before.positive),
+        negative: side(&now.negative, &before.negative),
+        zero: now.zero.saturating_sub(before.zero),
+        count: now.count.saturating_sub(before.count),
+        sum: now.sum - before.sum,
+        ..Default::default()
+    }
+}
+
+/// The extremes of nothing are infinite, and not sent.
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
+
+/// The populated buckets' first and last index.
+fn span(buckets: &Buckets) -> Option<(i32, i32)> {
+    let mut populated = buckets.iter().map(|(index, _)| index);
+    let first = populated.next()?;
+    Some((first, populated.next_back().unwrap_or(first)))
+}
+
+/// By how much the scale has to sink. Halving the resolution merges the buckets 2i and 2i+1 into
+/// i, exactly: (base^2i, base^(2i+1)] and (base^(2i+1), base^(2i+2)] are ((base²)^i, (base²)^(i+1)].
+fn shift(buckets: &Buckets, max_buckets: usize) -> u32 {
+    let Some((first, last)) = span(buckets) else { return 0 };
+    let width = |shift: u32| (i64::from(last) >> shift) - (i64::from(first) >> shift) + 1;
+    (0..32).find(|shift| width(*shift) <= max_buckets as i64).unwrap_or(31)
+}
+
+fn buckets(buckets: &Buckets, shift: u32) -> BucketsMessage {
+    let Some((first, last)) = span(buckets) else { return BucketsMessage::default() };
+    let offset = first >> shift;
+    let mut bucket_counts = vec![0; ((last >> shift) - offset + 1) as usize];
+    for (index, count) in buckets.iter() {
+        bucket_counts[((index >> shift) - offset) as usize] += count;
+    }
+    BucketsMessage { offset, bucket_counts }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = 160;
+
+    fn filled(pairs: &[(i32, u64)]) -> Buckets {
+        let mut filled = Buckets::default();
+        pairs.iter().for_each(|(index, count)| filled.add(*index, *count));
+        filled
+    }
+
+    #[test]
+    fn up_to_160_buckets_travel_as_they_are() {
+        let narrow = filled(&[(-80, 1), (-3, 2), (79, 3)]);
+        assert_eq!(shift(&narrow, MAX), 0);
+        let sent = buckets(&narrow, 0);
+        assert_eq!((sent.offset, sent.bucket_counts.len()), (-80, 160));
+        assert_eq!((sent.bucket_counts[77], sent.bucket_counts[159]), (2, 3));
+    }
+
+    #[test]
+    fn wider_ones_are_merged_in_pairs_until_they_fit() {
+        let wide = filled(&[(-81, 1), (-80, 2), (-79, 4), (78, 8), (79, 16)]);
+        assert_eq!(shift(&wide, MAX), 1);
+        let sent = buckets(&wide, 1);
+        // Rounded towards minus infinity: -81 >> 1 is -41, -80 and -79 share -40.
+        assert_eq!(sent.offset, -41);
+        assert_eq!(sent.bucket_counts[..2], [1, 6]);
+        assert_eq!(sent.bucket_counts.last(), Some(&24));
+        assert_eq!(sent.bucket_counts.len(), 81);
+    }
+
+    #[test]
+    fn the_widest_possible_histogram_fits_and_loses_nothing() {
+        // 2^-1074 to 2^1024 at 32 buckets an octave.
+        let widest = filled(&[(-34_368, 1), (0, 1), (32_767, 1)]);
+        for max in [2, 20, 160] {
+            let sent = buckets(&widest, shift(&widest, max));
+            assert!(sent.bucket_counts.len() <= max);
+            assert_eq!(sent.bucket_counts.iter().sum::<u64>(), 3);
+        }
+        assert_eq!(shift(&widest, MAX), 9);
+    }
+
+    #[test]
+    fn empty_sides_have_no_buckets() {
+        assert_eq!(buckets(&Buckets::default(), 3), BucketsMessage::default());
+        assert_eq!(shift(&Buckets::default(), MAX), 0);
+    }
+
+    #[test]
+    fn explicit_buckets_hold_all_within_one_of_ours() {
+        let mut all = Distribution::default();
+        // 1.0 ends bucket -1; 0.1 lies in bucket -107, which ends at 0.1007.
+        all.positive = filled(&[(-107, 5), (-1, 7), (0, 9), (1_000, 1)]);
+        all.negative = filled(&[(0, 2)]);
+        (all.zero, all.count) = (3, 27);
+        let sent = explicit(&all, &[-2.0, 0.0, 0.1, 0.101, 1.0, 10.0]);
+        assert_eq!(sent.bucket_counts, [0, 5, 0, 5, 7, 9, 1]);
+        assert_eq!(sent.explicit_bounds.len(), 6);
+        assert_eq!(sent.bucket_counts.iter().sum::<u64>(), sent.count);
+    }
+
+    #[test]
+    fn what_was_gained_is_the_difference_bucket_by_bucket() {
+        let mut before = Distribution::default();
+        before.positive = filled(&[(3, 5), (7, 1)]);
+        (before.zero, before.count, before.sum) = (1, 7, 10.0);
+        let mut now = before.clone();
+        now.positive = filled(&[(-2, 4), (3, 5), (7, 3)]);
+        (now.zero, now.count, now.sum) = (2, 14, 16.0);
+        let gained = gained(&now, &before);
+        assert_eq!(gained.positive.iter().collect::<Vec<_>>(), [(-2, 4), (7, 2)]);
+        assert_eq!((gained.zero, gained.count, gained.sum), (1, 7, 6.0));
+        assert_eq!((finite(gained.min), finite(gained.max)), (None, None));
+    }
+}
