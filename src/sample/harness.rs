@@ -31,9 +31,9 @@ impl Sampling {
         self.samplers.run(Moment { mono: self.now, wall: SystemTime::UNIX_EPOCH })
     }
 
-    /// The fast lane's.
-    pub fn glance(&mut self) -> Option<Duration> {
-        self.samplers.glance(Moment { mono: self.now, wall: SystemTime::UNIX_EPOCH })
+    /// The fast lane's; whether it wants a tick at once.
+    pub fn glance(&mut self) -> bool {
+        self.samplers.glance(Moment { mono: self.now, wall: SystemTime::UNIX_EPOCH }).urgent
     }
 
     /// The value of the series that prints as `name{labels}`, if it is present.

@@ -8,6 +8,8 @@ use std::{
 };
 
 #[cfg(target_os = "linux")]
+use super::Glance;
+#[cfg(target_os = "linux")]
 use super::field::put;
 use super::{Failure, Meter, Sampler, backend::Origin};
 #[cfg(target_os = "linux")]
@@ -89,8 +91,8 @@ impl Sampler for Pressure {
 
     /// Memory only: it is what kills.
     #[cfg(target_os = "linux")]
-    fn glance(&mut self) -> Result<(), Failure> {
-        self.parts.as_mut().map_or(Ok(()), Parts::glance)
+    fn glance(&mut self) -> Result<Glance, Failure> {
+        self.parts.as_mut().map_or(Ok(()), Parts::glance).map(|()| Glance::Calm)
     }
 }
 
