@@ -8,10 +8,13 @@
 
 mod codec;
 mod float;
+mod foresight;
 mod histogram;
 mod timeline;
+mod trend;
 
 pub(crate) use float::Gain;
+pub(crate) use foresight::Foresight;
 pub(crate) use histogram::{Counts, Dense};
 pub(crate) use timeline::SpanId;
 
