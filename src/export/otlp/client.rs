@@ -23,8 +23,8 @@ use crate::{
     registry::Snapshot,
     sync::Arc,
     transport::{
-        Dropped, Lane, Parcel,
-        http::{self, Answer, Client, Fault, Request},
+        Dropped, Fault, Lane, Parcel,
+        http::{self, Answer, Client, Request},
         retry::Backoff,
     },
 };

@@ -14,12 +14,7 @@ use super::{
     encode::Shape,
     env::{self, Env},
 };
-use crate::transport::{
-    Lane,
-    http::{HAS_TLS, Tls},
-    queue::DiskLimits,
-    spool::Durability,
-};
+use crate::transport::{HAS_TLS, Lane, Tls, queue::DiskLimits, spool::Durability};
 
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(600);
 const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);

@@ -9,7 +9,7 @@ use super::config::{
     Compression, Error, Path, Temporality, check_header, check_interval, check_timeout, check_tls,
     parse_endpoint, shown,
 };
-use crate::transport::{Lane, http::Tls};
+use crate::transport::{Lane, Tls};
 
 /// Looks a variable up.
 pub(crate) type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;

@@ -5,8 +5,8 @@ use std::{path::Path, time::Duration};
 use crate::{
     export::otlp::{self, Compression, Config, Error, Settings, Temporality},
     transport::{
+        HAS_TLS,
         Lane::{Alerts, Metrics},
-        http::HAS_TLS,
     },
 };
 
