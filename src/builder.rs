@@ -6,20 +6,22 @@ use crate::{
     alert::{self, Sink},
     clock::Clock,
     engine::{Engine, Plan, TICK_RANGE},
-    env::{self, Change, Env, Lookup},
+    env::{self, Env, Lookup},
     error::{Error, InstallError, Problem},
     export::otlp,
     front::{self, Recorder},
     handle::{self, Highwater},
     name::Unit,
     registry::{DEFAULT_CARDINALITY_LIMIT, Registry},
-    rule::{self, Evaluator, Rule},
+    rule::{self, Adjust, Evaluator, Rule},
     sample::{self, Sampler},
     sync::Arc,
 };
 
+const DEFAULT_TICK: Duration = Duration::from_secs(1);
+
 /// What the cardinality limit may be.
-const CARDINALITY_RANGE: std::ops::RangeInclusive<usize> = 1..=1_000_000;
+const CARDINALITY_RANGE: std::ops::RangeInclusive<usize> = 100..=1_000_000;
 
 /// Says what an instance is made of; from [`Highwater::builder`].
 ///
@@ -45,7 +47,7 @@ impl Builder {
         Self {
             service: service.to_owned(),
             resource: Vec::new(),
-            tick: Duration::from_secs(1),
+            tick: DEFAULT_TICK,
             cardinality_limit: DEFAULT_CARDINALITY_LIMIT,
             described: Vec::new(),
             samplers: Vec::new(),
@@ -71,8 +73,8 @@ impl Builder {
         self
     }
 
-    /// How many label sets a metric may have: 2,000 by default, 1 to 1,000,000. Those beyond are
-    /// recorded together in one series with `otel.metric.overflow`, and counted.
+    /// How many label sets a metric may have: 2,000 by default, 100 (highwater's
+    /// own series must fit) to 1,000,000. Those beyond are recorded together in one series with `otel.metric.overflow`, and counted.
     pub fn cardinality_limit(mut self, label_sets: usize) -> Self {
         self.cardinality_limit = label_sets;
         self
@@ -129,6 +131,7 @@ impl Builder {
     /// # Errors
     /// Every mistake in the builder, together. A mistake in the environment is none: it is
     /// logged, counted, and the setting left as it was.
+    #[must_use = "the instance stops with its last handle"]
     pub fn start(self) -> Result<Highwater, Error> {
         self.start_in(&env::process)
     }
@@ -195,7 +198,7 @@ impl Builder {
         }
         if !CARDINALITY_RANGE.contains(&self.cardinality_limit) {
             let value = self.cardinality_limit.to_string();
-            problems.push(setting("cardinality limit", value, "it must be from 1 to 1,000,000"));
+            problems.push(setting("cardinality limit", value, "it must be from 100 to 1,000,000"));
         }
         for (key, value) in &self.resource {
             if key.trim().is_empty() {
@@ -218,14 +221,22 @@ impl Builder {
                 problems.push(Problem::Unit { metric: metric.clone(), unknown });
             }
         }
-        problems.extend(rule::check(&self.all_rules()).into_iter().map(Problem::Rule));
+        if let Err(wrong) = Evaluator::new(self.all_rules(), self.checked_tick()) {
+            problems.extend(wrong.into_iter().map(Problem::Rule));
+        }
         problems.extend(self.export.check().into_iter().map(Problem::Export));
         problems
     }
 
+    /// The tick, or the default where it is a mistake of its own.
+    fn checked_tick(&self) -> Duration {
+        if TICK_RANGE.contains(&self.tick) { self.tick } else { DEFAULT_TICK }
+    }
+
     /// Presets and rules, the latter in the former's place where they are the same.
     fn all_rules(&self) -> Vec<Rule> {
-        let mut rules = if self.presets { rule::preset::all() } else { Vec::new() };
+        let mut rules =
+            if self.presets { rule::preset::all(self.checked_tick()) } else { Vec::new() };
         rules.retain(|preset| {
             !self.without.iter().any(|name| name == preset.name())
                 && !self.rules.iter().any(|own| own.is_same(preset))
@@ -243,9 +254,11 @@ impl Builder {
             return Ok(Highwater::new(registry, &rules, None));
         }
         let mut mistakes = env.mistakes;
+        let tick = env.tick.unwrap_or(self.tick);
         for (name, change) in env.rules {
-            if let Err(why) = change_rules(&mut rules, &name, change) {
-                mistakes.push(format!("HIGHWATER_RULES: {name:?}: {why}"));
+            match adjusted(&rules, &name, &change, tick) {
+                Ok(changed) => rules = changed,
+                Err(why) => mistakes.push(format!("HIGHWATER_RULES: {name:?}: {why}")),
             }
         }
         let (settings, wrong) = self.export.resolve(lookup);
@@ -263,7 +276,6 @@ impl Builder {
         for (metric, unit, help) in &self.described {
             registry.describe(metric, Unit::parse(unit).unwrap_or_default(), help);
         }
-        let tick = env.tick.unwrap_or(self.tick);
         let mut sinks = self.sinks;
         if sinks.is_empty() {
             sinks.push(alert::to_log());
@@ -302,30 +314,30 @@ impl Builder {
     }
 }
 
-/// Applies an operator's change to every rule of a name; one that does not fit leaves the rule as
-/// it was.
-fn change_rules(rules: &mut Vec<Rule>, name: &str, change: Change) -> Result<(), String> {
+/// The rules with an operator's change to all of a name; a change that does not fit is refused
+/// whole.
+fn adjusted(
+    rules: &[Rule],
+    name: &str,
+    change: &Adjust,
+    tick: Duration,
+) -> Result<Vec<Rule>, String> {
     if !rules.iter().any(|rule| rule.name() == name) {
         return Err("no such rule".to_owned());
     }
-    if change == Change::Enabled(false) {
-        rules.retain(|rule| rule.name() != name);
-        return Ok(());
-    }
-    for rule in rules.iter_mut().filter(|rule| rule.name() == name) {
-        let changed = match change {
-            Change::Enabled(_) => continue,
-            Change::Threshold(to) => rule.clone().with_threshold(to),
-            Change::Clear(to) => rule.clone().with_clear(to),
-            Change::SeverityCap(cap) => rule.clone().with_severity_cap(cap),
-            Change::HoldFor(time) => rule.clone().hold_for(time),
-        };
-        if let Some(wrong) = rule::check(std::slice::from_ref(&changed)).first() {
-            return Err(wrong.to_string());
+    let mut changed: Vec<Rule> = Vec::with_capacity(rules.len());
+    for rule in rules {
+        let rule = if rule.name() == name { rule.clone().adjust(change) } else { rule.clone() };
+        // A warning and a critical rule become one when a cap makes them the same: the first,
+        // which is the one that fires earlier.
+        if change.severity_cap.is_none() || !changed.iter().any(|other| other.is_same(&rule)) {
+            changed.push(rule);
         }
-        *rule = changed;
     }
-    Ok(())
+    match Evaluator::new(changed.clone(), tick) {
+        Ok(_) => Ok(changed),
+        Err(wrong) => Err(wrong.first().map(ToString::to_string).unwrap_or_default()),
+    }
 }
 
 impl fmt::Debug for Builder {

@@ -5,7 +5,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::event::Severity;
+use crate::{event::Severity, rule::Adjust};
 
 /// How a variable is looked up; tests give their own.
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -21,21 +21,11 @@ pub(crate) struct Env {
     pub(crate) disabled: bool,
     pub(crate) tick: Option<Duration>,
     /// Rule name and what to change, in the order given.
-    pub(crate) rules: Vec<(String, Change)>,
+    pub(crate) rules: Vec<(String, Adjust)>,
     /// The kinds of sink that stay.
     pub(crate) sinks: Option<Vec<String>>,
     pub(crate) silence_file: Option<PathBuf>,
     pub(crate) mistakes: Vec<String>,
-}
-
-/// One change to a rule.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Change {
-    Enabled(bool),
-    Threshold(f64),
-    Clear(f64),
-    SeverityCap(Severity),
-    HoldFor(Duration),
 }
 
 impl Env {
@@ -89,32 +79,33 @@ impl Env {
 
 /// `Name=off`, `Name=on`, `Name.threshold=0.9`, `Name.clear=0.8`, `Name.severity=info`,
 /// `Name.for=2m`.
-fn parse_change(text: &str) -> Result<(String, Change), &'static str> {
+fn parse_change(text: &str) -> Result<(String, Adjust), &'static str> {
     const FORMS: &str = "expected Name=off, Name=on, Name.threshold=NUMBER, Name.clear=NUMBER, \
                          Name.severity=info|warning|critical or Name.for=DURATION";
     let (key, value) = text.split_once('=').ok_or(FORMS)?;
     let (key, value) = (key.trim(), value.trim());
     let number = || value.parse::<f64>().ok().filter(|n| n.is_finite()).ok_or(FORMS);
-    let (name, change) = match key.rsplit_once('.') {
-        None => match value {
-            "on" => (key, Change::Enabled(true)),
-            "off" => (key, Change::Enabled(false)),
+    let (name, what) = key.rsplit_once('.').unwrap_or((key, ""));
+    let mut change = Adjust::default();
+    match what {
+        "" => match value {
+            "on" => change.enabled = Some(true),
+            "off" => change.enabled = Some(false),
             _ => return Err(FORMS),
         },
-        Some((name, "threshold")) => (name, Change::Threshold(number()?)),
-        Some((name, "clear")) => (name, Change::Clear(number()?)),
-        Some((name, "for")) => (name, Change::HoldFor(parse_duration(value).ok_or(FORMS)?)),
-        Some((name, "severity")) => {
-            let cap = match value {
+        "threshold" => change.threshold = Some(number()?),
+        "clear" => change.clear = Some(number()?),
+        "for" => change.hold_for = Some(parse_duration(value).ok_or(FORMS)?),
+        "severity" => {
+            change.severity_cap = Some(match value {
                 "info" => Severity::Info,
                 "warning" => Severity::Warning,
                 "critical" => Severity::Critical,
                 _ => return Err(FORMS),
-            };
-            (name, Change::SeverityCap(cap))
+            });
         }
-        Some(_) => return Err(FORMS),
-    };
+        _ => return Err(FORMS),
+    }
     if name.is_empty() { Err(FORMS) } else { Ok((name.to_owned(), change)) }
 }
 
@@ -158,16 +149,17 @@ mod tests {
             ("HIGHWATER_SINKS", "log"),
             ("HIGHWATER_SILENCE_FILE", "silences"),
         ]);
+        let none = Adjust::default();
         assert!(env.disabled);
         assert_eq!(env.tick, Some(Duration::from_millis(500)));
         assert_eq!(
             env.rules,
             [
-                ("A".into(), Change::Enabled(false)),
-                ("B".into(), Change::Threshold(0.9)),
-                ("B".into(), Change::Clear(0.8)),
-                ("C".into(), Change::SeverityCap(Severity::Info)),
-                ("C".into(), Change::HoldFor(Duration::from_secs(120))),
+                ("A".into(), Adjust { enabled: Some(false), ..none }),
+                ("B".into(), Adjust { threshold: Some(0.9), ..none }),
+                ("B".into(), Adjust { clear: Some(0.8), ..none }),
+                ("C".into(), Adjust { severity_cap: Some(Severity::Info), ..none }),
+                ("C".into(), Adjust { hold_for: Some(Duration::from_secs(120)), ..none }),
             ]
         );
         assert_eq!(env.sinks, Some(vec!["log".to_owned()]));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::name::UnknownUnit;
+use crate::{builder::Builder, name::UnknownUnit};
 
 /// Everything that kept an instance from starting: all mistakes at once, each naming the value
 /// and what is allowed.
@@ -97,7 +97,7 @@ pub struct InstallError {
     pub error: Error,
     /// As it was, to be [`start`](crate::Builder::start)ed instead; `None` if the operating system
     /// refused a thread.
-    pub builder: Option<Box<crate::Builder>>,
+    pub builder: Option<Box<Builder>>,
 }
 
 impl fmt::Debug for InstallError {

@@ -97,7 +97,7 @@ impl ResolveReason {
 }
 
 /// What of a rule travels with each of its transitions.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct RuleInfo {
     /// The rule's group; empty for those of the builder.

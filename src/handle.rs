@@ -33,7 +33,6 @@ pub fn global() -> Option<Highwater> {
 /// Stopping by drop does not wait; [`shutdown`](Self::shutdown) is the way to be sure that
 /// everything left the process.
 #[derive(Clone)]
-#[must_use = "a started instance stops with its last handle"]
 pub struct Highwater(Arc<Instance>);
 
 struct Instance {

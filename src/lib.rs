@@ -10,7 +10,6 @@
 //! and those below (`tests/floors.rs` keeps it so). Why things are as they are is in [`design`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
-#![allow(dead_code, unused_imports)] // while the floors are being joined
 
 // 0: foundations.
 mod clock;

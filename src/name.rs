@@ -55,6 +55,14 @@ impl Labels {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// The labels whose key `keep` agrees to.
+    pub(crate) fn filter(&self, mut keep: impl FnMut(&str) -> bool) -> Self {
+        if self.0.iter().all(|(key, _)| keep(key)) {
+            return self.clone();
+        }
+        Self(self.0.iter().filter(|(key, _)| keep(key)).cloned().collect())
+    }
+
     /// This set with one label added or replaced; an empty value removes it.
     #[must_use]
     pub fn with(&self, key: &str, value: &str) -> Self {

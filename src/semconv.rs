@@ -11,6 +11,8 @@ pub const DB_QUERY_SUMMARY: &str = "db.query.summary";
 pub const ERROR_TYPE: &str = "error.type";
 /// `true` on the series that took the label sets over the limit.
 pub const OTEL_METRIC_OVERFLOW: &str = "otel.metric.overflow";
+/// [`ERROR_TYPE`] of a call that was dropped before it ended: no failure of the database.
+pub(crate) const ERROR_CANCELLED: &str = "cancelled";
 
 /// Calls of a query that have started and not yet ended.
 pub const QUERY_IN_FLIGHT: &str = "highwater.query.in_flight";
@@ -130,6 +132,17 @@ pub const SYSTEM_CPU_LOAD_AVERAGE_5M: &str = "system.cpu.load_average.5m";
 /// Load over 15 minutes.
 pub const SYSTEM_CPU_LOAD_AVERAGE_15M: &str = "system.cpu.load_average.15m";
 
+// Container metrics: OpenTelemetry's are release candidates.
+
+/// All that is charged to the own control group.
+pub const CONTAINER_MEMORY_USAGE: &str = "container.memory.usage";
+/// The group's memory that no file backs.
+pub const CONTAINER_MEMORY_RSS: &str = "container.memory.rss";
+/// What is charged but page cache not used lately.
+pub const CONTAINER_MEMORY_WORKING_SET: &str = "container.memory.working_set";
+/// The group's limit less its working set.
+pub const CONTAINER_MEMORY_AVAILABLE: &str = "container.memory.available";
+
 // The memory that counts: no convention.
 
 /// How much memory may be in use at a level.
@@ -138,8 +151,43 @@ pub const MEMORY_LIMIT: &str = "highwater.memory.limit";
 pub const MEMORY_USAGE: &str = "highwater.memory.usage";
 /// The usage as a share of the limit.
 pub const MEMORY_UTILIZATION: &str = "highwater.memory.utilization";
-/// Where the limit is: `host`…
+/// The greatest utilisation over the levels that bind this process.
+pub const MEMORY_BINDING_UTILIZATION: &str = "highwater.memory.binding.utilization";
+/// 1 at the level that binds.
+pub const MEMORY_BINDING: &str = "highwater.memory.binding";
+/// Time until a limit is reached at the growth of the last moment.
+pub const MEMORY_RUNWAY: &str = "highwater.memory.runway";
+/// Where the limit is: `cgroup`, `cgroup.ancestor1`, `host`, `address_space`, `budget`…
 pub const LEVEL: &str = "level";
+
+// Pressure: no convention.
+
+/// Share of the last 10 seconds lost waiting.
+pub const PRESSURE_AVG10: &str = "highwater.pressure.avg10";
+/// Share of the last minute lost waiting.
+pub const PRESSURE_AVG60: &str = "highwater.pressure.avg60";
+/// Time lost waiting.
+pub const PRESSURE_TIME: &str = "highwater.pressure.time";
+/// What is waited for: `memory`, `io`, `cpu`.
+pub const RESOURCE: &str = "resource";
+/// Who waits: `some` or `full`.
+pub const STALL: &str = "stall";
+/// What the kernel did at a memory limit.
+pub const MEMORY_EVENTS: &str = "highwater.memory.events";
+/// `high`, `max`, `oom`, `oom_kill`.
+pub const EVENT: &str = "event";
+/// Pages taken back right after they were given up.
+pub const MEMORY_REFAULTS: &str = "highwater.memory.refaults";
+/// `anonymous` or `file`.
+pub const KIND: &str = "kind";
+/// Periods in which the own group's quota applied.
+pub const CPU_PERIODS: &str = "highwater.cpu.periods";
+/// Those in which it was used up.
+pub const CPU_THROTTLED_PERIODS: &str = "highwater.cpu.throttled.periods";
+/// How long threads were kept from running by the quota.
+pub const CPU_THROTTLED_TIME: &str = "highwater.cpu.throttled.time";
+/// How long the sampling thread waited for a CPU.
+pub const CPU_DELAY_TIME: &str = "highwater.cpu.delay.time";
 
 /// 1 for the status a sampler has.
 pub const SAMPLER_STATUS: &str = "highwater.sampler.status";

@@ -13,3 +13,8 @@ pub(crate) use std::sync::{
 
 pub(crate) use once_cell::sync::OnceCell;
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+
+/// Always std's: for statics, since loom's atomics cannot be made in a constant.
+pub(crate) mod fixed {
+    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+}

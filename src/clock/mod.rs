@@ -5,25 +5,18 @@
 //! passed down, so that nothing above this floor asks for the time by itself and tests never
 //! sleep.
 
+mod calibration;
+#[cfg(test)]
+mod manual;
+mod ticks;
+
+#[cfg(test)]
+pub(crate) use manual::ManualClock;
+pub(crate) use ticks::{
+    Source, elapsed_since, ready, recalibrate, seconds_per_tick, source, ticks,
+};
+
 use std::time::{Duration, Instant, SystemTime};
-
-use crate::sync::OnceCell;
-
-static ORIGIN: OnceCell<Instant> = OnceCell::new();
-
-/// The hot path's clock, in its own ticks since some origin.
-#[inline]
-pub(crate) fn ticks() -> u64 {
-    ORIGIN.get_or_init(Instant::now).elapsed().as_nanos() as u64
-}
-
-/// The length of one tick.
-#[inline]
-pub(crate) fn seconds_per_tick() -> f64 {
-    1e-9
-}
-
-pub(crate) fn recalibrate() {}
 
 /// One reading of both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,18 +40,36 @@ pub(crate) fn unix_nanos(wall: SystemTime) -> u64 {
         .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// Where the engine gets its moments from.
+/// Where the engine gets its moments from. A clone tells the same time.
 #[derive(Debug, Clone)]
-pub(crate) struct Clock {
-    origin: Instant,
+pub(crate) struct Clock(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    System {
+        origin: Instant,
+    },
+    #[cfg(test)]
+    Manual(ManualClock),
 }
 
 impl Clock {
     pub(crate) fn system() -> Self {
-        Self { origin: Instant::now() }
+        Self(Kind::System { origin: Instant::now() })
+    }
+
+    /// A clock that stands still until its handle moves it.
+    #[cfg(test)]
+    pub(crate) fn manual() -> (Self, ManualClock) {
+        let handle = ManualClock::new();
+        (Self(Kind::Manual(handle.clone())), handle)
     }
 
     pub(crate) fn now(&self) -> Moment {
-        Moment { mono: self.origin.elapsed(), wall: SystemTime::now() }
+        match &self.0 {
+            Kind::System { origin } => Moment { mono: origin.elapsed(), wall: SystemTime::now() },
+            #[cfg(test)]
+            Kind::Manual(handle) => handle.now(),
+        }
     }
 }

@@ -1,5 +1,14 @@
 //! Sums: a counter that only grows, and one that goes both ways.
+//!
+//! Sharded like histograms, but a shard is one 8-byte cell in a line shared with the same
+//! thread's other sums, so a counter costs memory by the cell: adding is a load and a store on the
+//! thread's own, the total is the sum of the row.
 
+use super::{
+    lease::{self, Slot},
+    storage::Row,
+    store::{self, CELL_STRIDE, Store},
+};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
 /// A sum that only grows. Wait-free; a clone is the same series.
@@ -20,7 +29,7 @@ impl Counter {
         self.0.increment(by);
     }
 
-    /// Raises the total to `total` if it is below it: for totals somebody else keeps.
+    /// Raises the total to `total` if it is below it: for totals somebody else keeps. Lock-free.
     #[inline]
     pub fn absolute(&self, total: u64) {
         self.0.absolute(total);
@@ -30,29 +39,29 @@ impl Counter {
 #[derive(Debug)]
 pub(crate) struct CounterCore {
     live: AtomicBool,
-    total: AtomicU64,
+    cells: Cells,
 }
 
 impl CounterCore {
     pub(crate) fn new() -> Self {
-        Self { live: AtomicBool::new(true), total: AtomicU64::new(0) }
+        Self { live: AtomicBool::new(true), cells: Cells::new(store::process()) }
     }
 
     #[inline]
     pub(crate) fn increment(&self, by: u64) {
         if self.live.load(Ordering::Relaxed) {
-            self.total.fetch_add(by, Ordering::Relaxed);
+            self.cells.add(lease::current(), by);
         }
     }
 
     pub(crate) fn absolute(&self, total: u64) {
         if self.live.load(Ordering::Relaxed) {
-            self.total.fetch_max(total, Ordering::Relaxed);
+            self.cells.raise(total);
         }
     }
 
     pub(crate) fn total(&self) -> u64 {
-        self.total.load(Ordering::Relaxed)
+        self.cells.total()
     }
 
     pub(crate) fn retire(&self) {
@@ -76,26 +85,149 @@ impl UpDownCounter {
 pub(crate) struct UpDownCore {
     live: AtomicBool,
     /// Two's complement: wrapping addition is right for negative numbers too.
-    total: AtomicU64,
+    cells: Cells,
 }
 
 impl UpDownCore {
     pub(crate) fn new() -> Self {
-        Self { live: AtomicBool::new(true), total: AtomicU64::new(0) }
+        Self { live: AtomicBool::new(true), cells: Cells::new(store::process()) }
     }
 
     #[inline]
     pub(crate) fn add(&self, by: i64) {
         if self.live.load(Ordering::Relaxed) {
-            self.total.fetch_add(by as u64, Ordering::Relaxed);
+            self.cells.add(lease::current(), by as u64);
         }
     }
 
+    /// The sum as far as it has been read: while others write, an addition read here may miss the
+    /// subtraction it follows, or the other way round.
     pub(crate) fn total(&self) -> i64 {
-        self.total.load(Ordering::Relaxed) as i64
+        self.cells.total() as i64
     }
 
     pub(crate) fn retire(&self) {
         self.live.store(false, Ordering::Relaxed);
+    }
+}
+
+/// A sum in parts, modulo 2⁶⁴.
+#[derive(Debug)]
+pub(super) struct Cells {
+    row: Option<Row<AtomicU64, CELL_STRIDE>>,
+    /// For threads without a cell of their own, and what is raised.
+    home: AtomicU64,
+    store: &'static Store,
+}
+
+impl Cells {
+    pub(super) fn new(store: &'static Store) -> Self {
+        Self { row: store.cells.take(), home: AtomicU64::new(0), store }
+    }
+
+    #[inline]
+    pub(super) fn add(&self, slot: Slot, by: u64) {
+        match self.row.as_ref().and_then(|row| row.get(slot.shard())) {
+            // The only writer: a load and a store.
+            Some(cell) if !slot.is_shared() => {
+                cell.store(cell.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+            }
+            Some(cell) => {
+                cell.fetch_add(by, Ordering::Relaxed);
+            }
+            None => {
+                self.home.fetch_add(by, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn raise(&self, total: u64) {
+        let mut home = self.home.load(Ordering::Relaxed);
+        loop {
+            let missing = total.wrapping_sub(self.parts().wrapping_add(home));
+            if missing == 0 || missing as i64 <= 0 {
+                return;
+            }
+            match self.home.compare_exchange_weak(
+                home,
+                home.wrapping_add(missing),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(now) => home = now,
+            }
+        }
+    }
+
+    fn parts(&self) -> u64 {
+        self.row.as_ref().map_or(0, |row| {
+            row.iter().fold(0, |sum, cell| sum.wrapping_add(cell.load(Ordering::Relaxed)))
+        })
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.parts().wrapping_add(self.home.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Cells {
+    fn drop(&mut self) {
+        // The last handle is gone: nobody adds.
+        if let Some(row) = self.row.take() {
+            row.iter().for_each(|cell| cell.store(0, Ordering::Relaxed));
+            self.store.cells.give_back(row);
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_counter_adds_up_over_more_threads_than_shards() {
+        let counter = CounterCore::new();
+        std::thread::scope(|scope| {
+            for _ in 0..64 {
+                scope.spawn(|| (0..1_000).for_each(|_| counter.increment(1)));
+            }
+        });
+        assert_eq!(counter.total(), 64_000);
+    }
+
+    #[test]
+    fn absolute_raises_and_never_lowers() {
+        let counter = CounterCore::new();
+        counter.increment(5);
+        counter.absolute(3);
+        assert_eq!(counter.total(), 5);
+        counter.absolute(9);
+        assert_eq!(counter.total(), 9);
+        counter.increment(1);
+        assert_eq!(counter.total(), 10);
+    }
+
+    #[test]
+    fn what_one_thread_adds_another_may_take_away() {
+        let sum = UpDownCore::new();
+        sum.add(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| sum.add(-3));
+        });
+        assert_eq!(sum.total(), -1);
+    }
+
+    #[test]
+    fn a_retired_sum_stands_still_and_a_recycled_one_starts_at_zero() {
+        let counter = CounterCore::new();
+        counter.increment(7);
+        counter.retire();
+        counter.increment(1);
+        counter.absolute(100);
+        assert_eq!(counter.total(), 7);
+        drop(counter);
+        assert_eq!(CounterCore::new().total(), 0);
     }
 }

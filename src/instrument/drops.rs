@@ -11,13 +11,20 @@ pub(crate) enum DropReason {
     NegativeDuration,
     /// A label set over the metric's limit: recorded in the overflow series instead.
     Cardinality,
+    /// There was no memory left for it within the hard limit.
+    Storage,
     /// A name already taken by an instrument of another kind: the handle is inert.
     KindConflict,
 }
 
 impl DropReason {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::NotFinite, Self::NegativeDuration, Self::Cardinality, Self::KindConflict];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::NotFinite,
+        Self::NegativeDuration,
+        Self::Cardinality,
+        Self::Storage,
+        Self::KindConflict,
+    ];
 
     /// The value of the `reason` label.
     pub(crate) fn as_str(self) -> &'static str {
@@ -25,6 +32,7 @@ impl DropReason {
             Self::NotFinite => "not_finite",
             Self::NegativeDuration => "negative_duration",
             Self::Cardinality => "cardinality",
+            Self::Storage => "storage",
             Self::KindConflict => "kind_conflict",
         }
     }

@@ -3,6 +3,12 @@
 //!
 //! A handle is a reference count on a *core*. Cores belong to one series; the tick thread is their
 //! only reader. A core whose instance was stopped is no longer *live*: its handles do nothing.
+//!
+//! ```text
+//! thread ── lease ──► its shard of a core ──► chunk of the value's octave ──► one counter
+//!                          (store: rows)            (storage: pool)
+//! tick ── fold ──► Delta ── add ──► Distribution ──► quantile, downscale
+//! ```
 
 mod bucket;
 mod counter;
@@ -10,12 +16,19 @@ mod distribution;
 mod drops;
 mod gauge;
 mod histogram;
+mod lease;
+mod quantile;
 mod query;
+mod shard;
+mod storage;
+mod store;
+mod timed;
 
 pub use counter::{Counter, UpDownCounter};
 pub use gauge::Gauge;
 pub use histogram::Histogram;
-pub use query::{ClassifiedQuery, Query, QueryGuard, Timed, TryTimed};
+pub use query::{ClassifiedQuery, Query, QueryGuard};
+pub use timed::{ClassifiedTimed, Timed, TryTimed};
 
 pub(crate) use bucket::{SCALE, lower_bound, upper_bound};
 pub(crate) use counter::{CounterCore, UpDownCore};

@@ -1,57 +1,58 @@
-//! stub
-use crate::{clock::Moment, event::*, name::Labels, registry::*, sync::Arc};
-use std::time::Duration;
-pub mod preset {
-    pub fn all() -> Vec<super::Rule> {
-        vec![]
-    }
-}
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct Error;
-#[derive(Clone, Debug)]
-pub struct Rule;
-impl Rule {
-    pub fn name(&self) -> &str {
-        ""
-    }
-    pub fn is_same(&self, _: &Rule) -> bool {
-        false
-    }
-    pub fn with_threshold(self, _: f64) -> Self {
-        self
-    }
-    pub fn with_clear(self, _: f64) -> Self {
-        self
-    }
-    pub fn with_severity_cap(self, _: Severity) -> Self {
-        self
-    }
-    pub fn hold_for(self, _: Duration) -> Self {
-        self
-    }
-}
-pub(crate) fn check(_: &[Rule]) -> Vec<Error> {
-    vec![]
-}
-pub(crate) struct Evaluator;
-pub(crate) struct Status<'a> {
-    pub rule: &'a Arc<RuleInfo>,
-    pub labels: &'a Labels,
-    pub state: State,
-    pub value: Option<f64>,
-    pub threshold: Option<f64>,
-    pub level: f64,
-}
-impl Evaluator {
-    pub fn new(_: Vec<Rule>, _: Duration) -> Result<Self, Vec<Error>> {
-        Ok(Self)
-    }
-    pub fn observe(&mut self, _: &[Arc<Series>], _: &Frame) {}
-    pub fn evaluate(&mut self, _: Moment, _: &mut Vec<Arc<Transition>>) {}
-    pub fn status(&self) -> impl Iterator<Item = Status<'_>> {
-        std::iter::empty()
-    }
-    pub fn resolve_all(&mut self, _: Moment, _: ResolveReason, _: &mut Vec<Arc<Transition>>) {}
-    pub fn discontinuity(&mut self, _: Moment) {}
-}
+//! Rules: what is watched, when it is bad, and what to tell people.
+//!
+//! A rule has a condition and makes one alert for each label set the condition yields:
+//!
+//! ```
+//! use std::time::Duration;
+//! use highwater::{rule, Severity};
+//!
+//! let minute = Duration::from_secs(60);
+//! let slow = rule::alert("OrdersSlow")
+//!     .when(rule::query("orders_by_user").quantile(0.99).over(minute)
+//!         .above(Duration::from_millis(250)).clear_below(Duration::from_millis(200)))
+//!     .hold_for(minute)
+//!     .severity(Severity::Warning)
+//!     .summary("99% of calls take up to {{ value }}");
+//! let failing = rule::alert("OrdersFailing")
+//!     .when(rule::all([
+//!         rule::query("orders_by_user").error_share(minute).above(0.05).clear_below(0.02),
+//!         rule::query("orders_by_user").errors(minute).at_least(10.0).to_raise(),
+//!     ]));
+//! ```
+//!
+//! An alert is *inactive*, *pending* while its condition holds but not yet for long enough,
+//! *firing*, or without *data*: a missing sample is not "false". States and arithmetic are
+//! Prometheus' own; conditions print as PromQL.
+// Everything below is pure: time and data are arguments. The way of a rule: `builder` (with
+// `value` and `condition`) makes an `expr`, `bind` resolves it to a `plan`, `active` runs that and
+// moves each alert's `lifecycle`, `evaluator` holds all of it for the tick thread.
+
+mod active;
+mod aggregate;
+mod binary;
+mod bind;
+mod builder;
+mod classic;
+mod condition;
+mod error;
+mod evaluator;
+mod expr;
+mod lifecycle;
+mod number;
+mod plan;
+pub mod preset;
+mod range;
+mod template;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use builder::{Adjust, Rule, alert};
+pub use condition::{Condition, Threshold, all, any, bytes};
+pub use error::{Error, Mistake};
+pub use value::{
+    Counter, Distribution, Quantile, Value, counter, gauge, histogram, queries, query,
+};
+
+pub(crate) use evaluator::{Evaluator, Stats, Status};

@@ -31,8 +31,13 @@ pub(super) struct Origin {
 
 impl Origin {
     #[cfg(target_os = "linux")]
+    pub(super) fn procfs(&self) -> Arc<Procfs> {
+        self.procfs.clone().unwrap_or_else(Procfs::shared)
+    }
+
+    #[cfg(target_os = "linux")]
     pub(super) fn open(&self, need: Need) -> Result<Backend, Failure> {
-        let procfs = self.procfs.clone().unwrap_or_else(Procfs::shared);
+        let procfs = self.procfs();
         let probe = match need {
             Need::Process => procfs.process_stat().map(drop),
             Need::System => procfs.meminfo().map(drop),

@@ -1,6 +1,6 @@
 //! A value of the user's, read by a closure.
 
-use super::{Failure, Meter, Sampler};
+use super::{Failure, Meter, Sampler, field::put};
 use crate::{
     instrument::Gauge,
     name::{Labels, Unit},
@@ -91,10 +91,7 @@ where
 
     fn sample(&mut self) -> Result<(), Failure> {
         if let Some(gauge) = &self.gauge {
-            match (self.read)().into() {
-                Some(value) => gauge.set(value),
-                None => gauge.clear(),
-            }
+            put(gauge, (self.read)().into());
         }
         Ok(())
     }

@@ -41,10 +41,7 @@ impl<R> Fields<R> {
 
     pub(super) fn publish(&self, reading: &R) {
         for (gauge, value) in &self.rows {
-            match value(reading) {
-                Some(value) => gauge.set(value),
-                None => gauge.clear(),
-            }
+            put(gauge, value(reading));
         }
     }
 }
@@ -52,4 +49,12 @@ impl<R> Fields<R> {
 /// `part ÷ whole`, nothing if there is no whole.
 pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+/// Sets it, or makes it absent.
+pub(super) fn put(gauge: &Gauge, value: Option<f64>) {
+    match value {
+        Some(value) => gauge.set(value),
+        None => gauge.clear(),
+    }
 }

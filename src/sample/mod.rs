@@ -4,12 +4,17 @@
 //! [`process`](process()), [`system`](system()) and [`memory`](memory()) are on by default.
 
 mod backend;
+#[cfg(target_os = "linux")]
+mod cgroup;
 mod closure;
 mod field;
+#[cfg(target_os = "linux")]
+mod group;
 mod memory;
 #[cfg(any(target_os = "linux", test))]
 mod parse;
 mod portable;
+mod pressure;
 mod process;
 #[cfg(target_os = "linux")]
 mod procfs;
@@ -18,11 +23,12 @@ mod system;
 
 pub use closure::{GaugeFn, gauge};
 pub use memory::{Memory, memory};
+pub use pressure::{Pressure, pressure};
 pub use process::{Process, process};
 pub(crate) use run::Samplers;
 pub use system::{System, system};
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use crate::{
     instrument::Gauge,
@@ -69,6 +75,21 @@ pub trait Sampler: Send {
     /// judges by what is no longer true, and it is started again as after a failed
     /// [`start`](Self::start).
     fn sample(&mut self) -> Result<(), Failure>;
+
+    /// In how long, counted from its last call, it wants to be looked at again, if that is
+    /// before the next tick. By default not at all.
+    fn next_glance(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Called between ticks when any sampler asked for it: reads what can change within
+    /// milliseconds, and no more. Nothing by default.
+    ///
+    /// # Errors
+    /// As of [`sample`](Self::sample).
+    fn glance(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// Why a sampler gave nothing.

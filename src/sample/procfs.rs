@@ -24,7 +24,8 @@ use std::{
 
 use super::{
     Failure,
-    parse::{LoadAverage, Malformed, MemInfo, ProcessStat, ProcessStatus, VmStat},
+    group::{GroupReading, GroupWalls},
+    parse::{LoadAverage, Malformed, MemInfo, ProcessStat, ProcessStatus, VmStat, virtual_pages},
 };
 use crate::sync::{Arc, Mutex};
 
@@ -156,6 +157,7 @@ impl From<Malformed> for Failure {
 /// The files of one procfs mount that we read.
 #[derive(Debug)]
 pub(super) struct Procfs {
+    root: PathBuf,
     fresh: Duration,
     descriptors: Mutex<Descriptors>,
     process_stat: Mutex<Source<ProcessStat>>,
@@ -163,6 +165,8 @@ pub(super) struct Procfs {
     meminfo: Mutex<Source<MemInfo>>,
     vmstat: Mutex<Source<VmStat>>,
     load_average: Mutex<Source<LoadAverage>>,
+    virtual_pages: Mutex<Source<u64>>,
+    groups: Mutex<GroupWalls>,
 }
 
 impl Procfs {
@@ -187,6 +191,7 @@ impl Procfs {
     pub(super) fn at(root: &Path, fresh: Duration) -> Arc<Self> {
         let own = root.join("self");
         Arc::new(Self {
+            root: root.to_owned(),
             fresh,
             descriptors: Descriptors { folder: own.join("fd"), listed: None }.into(),
             process_stat: Source::new(own.join("stat"), ProcessStat::parse).into(),
@@ -194,6 +199,8 @@ impl Procfs {
             meminfo: Source::new(root.join("meminfo"), MemInfo::parse).into(),
             vmstat: Source::new(root.join("vmstat"), VmStat::parse).into(),
             load_average: Source::new(root.join("loadavg"), LoadAverage::parse).into(),
+            virtual_pages: Source::new(own.join("statm"), virtual_pages).into(),
+            groups: Mutex::default(),
         })
     }
 
@@ -215,6 +222,28 @@ impl Procfs {
 
     pub(super) fn load_average(&self) -> Result<Option<LoadAverage>, Failure> {
         self.load_average.lock().read_if_any(self.fresh)
+    }
+
+    pub(super) fn virtual_pages(&self) -> Result<u64, Failure> {
+        self.virtual_pages.lock().read(self.fresh)
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn fresh(&self) -> Duration {
+        self.fresh
+    }
+
+    /// See [`GroupWalls::locate`].
+    pub(super) fn locate_groups(&self) -> (usize, u64) {
+        self.groups.lock().locate(&self.root)
+    }
+
+    /// See [`GroupWalls::read`].
+    pub(super) fn groups(&self, cheap: bool, into: &mut Vec<GroupReading>) -> Result<(), Failure> {
+        self.groups.lock().read(self.fresh, cheap, into)
     }
 
     /// How many descriptors this process has open.

@@ -87,11 +87,29 @@ impl Samplers {
         found
     }
 
-    /// Calls each, once a tick.
-    pub(crate) fn run(&mut self, at: Moment) {
+    /// Calls each, once a tick. In how long any of them wants a [`glance`](Self::glance), if
+    /// that is before the next tick.
+    pub(crate) fn run(&mut self, at: Moment) -> Option<Duration> {
         for entry in &mut self.entries {
             entry.run(at.mono);
         }
+        self.next_glance()
+    }
+
+    /// Lets those that work read what can change within milliseconds. In how long again.
+    pub(crate) fn glance(&mut self, at: Moment) -> Option<Duration> {
+        for entry in self.entries.iter_mut().filter(|entry| entry.stage == Stage::Started) {
+            let outcome = guarded(|| entry.sampler.glance());
+            entry.conclude(at.mono, outcome);
+        }
+        self.next_glance()
+    }
+
+    fn next_glance(&self) -> Option<Duration> {
+        let started = self.entries.iter().filter(|entry| entry.stage == Stage::Started);
+        started
+            .filter_map(|entry| guarded(|| Ok(entry.sampler.next_glance())).unwrap_or(None))
+            .min()
     }
 
     /// How each fares; `None` before its first call.
@@ -112,6 +130,10 @@ impl Entry {
             }
             Stage::Started => guarded(|| self.sampler.sample()),
         };
+        self.conclude(now, outcome);
+    }
+
+    fn conclude(&mut self, now: Duration, outcome: Result<(), Failure>) {
         match outcome {
             Ok(()) => {
                 self.stage = Stage::Started;
@@ -345,6 +367,47 @@ mod tests {
     }
 
     #[test]
+    fn glances_are_for_those_that_work_and_fail_like_samples() {
+        struct Watchful {
+            starts: u32,
+            depth: Option<Gauge>,
+        }
+        impl Sampler for Watchful {
+            fn name(&self) -> &str {
+                "watchful"
+            }
+            fn start(&mut self, meter: &mut Meter) -> Result<(), Failure> {
+                self.starts += 1;
+                self.depth = Some(meter.gauge("depth", Unit::ONE, "", []));
+                if self.starts == 1 { fails() } else { Ok(()) }
+            }
+            fn sample(&mut self) -> Result<(), Failure> {
+                self.depth.as_ref().map_or_else(unsupported, |depth| {
+                    depth.set(1.0);
+                    Ok(())
+                })
+            }
+            fn next_glance(&self) -> Option<Duration> {
+                Some(Duration::from_millis(100))
+            }
+            fn glance(&mut self) -> Result<(), Failure> {
+                panic!("on purpose")
+            }
+        }
+        let registry = Arc::new(Registry::new(100));
+        let (works, _) = Scripted::boxed("works", []);
+        let watchful = Box::new(Watchful { starts: 0, depth: None });
+        let mut samplers = Samplers::new(vec![works, watchful], &registry);
+        assert_eq!(samplers.run(at(0)), None);
+        assert_eq!(samplers.glance(at(0)), None, "it failed: nothing to look at");
+        assert_eq!(samplers.run(at(1)), Some(Duration::from_millis(100)));
+        assert_eq!(value(&registry, "depth{}"), Some(1.0));
+        assert_eq!(samplers.glance(at(1)), None);
+        assert_eq!(statuses(&samplers), [Status::Active, Status::Failed]);
+        assert_eq!(value(&registry, "depth{}"), None);
+    }
+
+    #[test]
     fn the_pause_doubles_up_to_a_minute() {
         let registry = Arc::new(Registry::new(100));
         let (sampler, starts) = Scripted::boxed("queue", [fails; 20]);
@@ -365,7 +428,9 @@ mod tests {
         let registry = Arc::new(Registry::new(100));
         let (sampler, _) = Scripted::boxed("queue", [fails; 5]);
         let mut samplers = Samplers::new(vec![sampler], &registry);
-        (0..100).for_each(|second| samplers.run(at(second)));
+        for second in 0..100 {
+            samplers.run(at(second));
+        }
         assert_eq!(samplers.entries[0].meter.gauges.len(), 1);
     }
 

@@ -18,7 +18,8 @@ use std::{
 /// How long a server may take to start, or data to show up, before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The server's binary. Without it the test is skipped, loudly; in CI it fails instead.
+/// The server's binary. Without it the test is skipped, loudly; where `HIGHWATER_STACK_REQUIRED` is
+/// set, as in `.ci/run`, it fails instead.
 pub fn find(test: &str, server: &str) -> Option<PathBuf> {
     let named = std::env::var_os("HIGHWATER_STACK").map(PathBuf::from);
     let roots = match named {
@@ -28,10 +29,7 @@ pub fn find(test: &str, server: &str) -> Option<PathBuf> {
     if let Some(found) = roots.iter().map(|root| root.join(server)).find(|path| path.is_file()) {
         return Some(found);
     }
-    let required = ["CI", "HIGHWATER_STACK_REQUIRED"].iter().any(|name| {
-        std::env::var_os(name)
-            .is_some_and(|value| !value.is_empty() && value != "0" && value != "false")
-    });
+    let required = std::env::var_os("HIGHWATER_STACK_REQUIRED").is_some();
     assert!(!required, "{test} needs {server}: run tests/stack/fetch.sh");
     // Not `eprintln!`, which the test harness swallows when a test passes.
     let _ = writeln!(

@@ -5,10 +5,12 @@
 //! without its end is not read (a number cut in half is a smaller number), a number too large
 //! saturates, anything else that is no number is refused, and what a file may lack is an `Option`.
 
+pub(super) mod cgroup;
+pub(super) mod pressure;
 mod process;
 mod system;
 
-pub(super) use process::{ProcessStat, ProcessStatus};
+pub(super) use process::{ProcessStat, ProcessStatus, virtual_pages};
 pub(super) use system::{LoadAverage, MemInfo, VmStat};
 
 /// Text that is not what its manual page says.

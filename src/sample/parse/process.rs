@@ -60,6 +60,7 @@ pub(in crate::sample) struct ProcessStatus {
     pub(in crate::sample) resident: Option<u64>,
     pub(in crate::sample) peak_resident: Option<u64>,
     pub(in crate::sample) anonymous: Option<u64>,
+    pub(in crate::sample) shared: Option<u64>,
     pub(in crate::sample) swap: Option<u64>,
 }
 
@@ -75,12 +76,19 @@ impl ProcessStatus {
                 b"VmRSS" => status.resident = kibibytes(value),
                 b"VmHWM" => status.peak_resident = kibibytes(value),
                 b"RssAnon" => status.anonymous = kibibytes(value),
+                b"RssShmem" => status.shared = kibibytes(value),
                 b"VmSwap" => status.swap = kibibytes(value),
                 _ => {}
             }
         }
         if named { Ok(status) } else { Err(Malformed("/proc/self/status")) }
     }
+}
+
+/// The virtual size in pages, from `/proc/<pid>/statm`: a fifth of the price of `stat`.
+pub(in crate::sample) fn virtual_pages(text: &[u8]) -> Result<u64, Malformed> {
+    let line = lines(text).next().unwrap_or_default();
+    words(line).next().and_then(number).ok_or(Malformed("/proc/self/statm"))
 }
 
 #[cfg(test)]
@@ -138,6 +146,7 @@ mod tests {
                 resident: Some(13_560 * 1024),
                 peak_resident: Some(13_560 * 1024),
                 anonymous: Some(6916 * 1024),
+                shared: Some(0),
                 swap: Some(0),
             })
         );

@@ -88,6 +88,10 @@ pub(in crate::sample) struct VmStat {
     pub(in crate::sample) swapped_in: Option<u64>,
     /// Pages.
     pub(in crate::sample) swapped_out: Option<u64>,
+    pub(in crate::sample) oom_kills: Option<u64>,
+    /// Pages taken back though they had been given up a moment ago.
+    pub(in crate::sample) refaults_anonymous: Option<u64>,
+    pub(in crate::sample) refaults_file: Option<u64>,
 }
 
 impl VmStat {
@@ -100,6 +104,10 @@ impl VmStat {
                 Some(b"pgmajfault") => &mut stat.major_faults,
                 Some(b"pswpin") => &mut stat.swapped_in,
                 Some(b"pswpout") => &mut stat.swapped_out,
+                Some(b"oom_kill") => &mut stat.oom_kills,
+                Some(b"workingset_refault_anon") => &mut stat.refaults_anonymous,
+                // One for both before Linux 5.9.
+                Some(b"workingset_refault_file" | b"workingset_refault") => &mut stat.refaults_file,
                 _ => continue,
             };
             *field = words.next().and_then(number);

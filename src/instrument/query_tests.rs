@@ -1,0 +1,207 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+use std::{
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use super::*;
+use crate::{
+    instrument::{CounterCore, Delta, Distribution, HistogramCore, Measure, UpDownCore},
+    sync::Mutex,
+};
+
+/// A query over cores of its own.
+struct Bench {
+    query: Query,
+    in_flight: UpDownCounter,
+    success: Histogram,
+    failures: Arc<Mutex<Vec<(String, Histogram)>>>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let core = || Histogram(Arc::new(HistogramCore::new(Measure::Time, Arc::default())));
+        let failures: Arc<Mutex<Vec<(String, Histogram)>>> = Arc::default();
+        let success = core();
+        let in_flight = UpDownCounter(Arc::new(UpDownCore::new()));
+        let known = failures.clone();
+        let resolve = move |error_type: &str| {
+            let mut known = known.lock();
+            if let Some((_, series)) = known.iter().find(|(name, _)| name == error_type) {
+                return series.clone();
+            }
+            let series = core();
+            known.push((error_type.to_owned(), series.clone()));
+            series
+        };
+        let query = Query::new(success.clone(), in_flight.clone(), Box::new(resolve));
+        Self { query, in_flight, success, failures }
+    }
+
+    fn in_flight(&self) -> i64 {
+        self.in_flight.0.total()
+    }
+
+    /// Successes, and failures by type in the order they were first seen.
+    fn counts(&self) -> (u64, Vec<(String, u64)>) {
+        assert_eq!(self.in_flight(), 0);
+        let count = |series: &Histogram| {
+            let mut delta = Delta::default();
+            series.0.fold(&mut delta);
+            delta.count
+        };
+        let failures = self.failures.lock();
+        (
+            count(&self.success),
+            failures.iter().map(|(name, series)| (name.clone(), count(series))).collect(),
+        )
+    }
+
+    fn failed(&self) -> Vec<(String, u64)> {
+        let (successes, failures) = self.counts();
+        assert_eq!(successes, 0);
+        failures
+    }
+}
+
+fn one(error_type: &str) -> Vec<(String, u64)> {
+    vec![(error_type.to_owned(), 1)]
+}
+
+#[test]
+fn successes_and_failures_are_apart() {
+    let bench = Bench::new();
+    assert_eq!(bench.query.time(|| bench.in_flight()), 1);
+    assert_eq!(bench.query.try_time(|| Ok::<_, ()>(3)), Ok(3));
+    let error = bench.query.try_time(|| "x".parse::<u8>());
+    assert!(error.is_err());
+    assert_eq!(bench.counts(), (2, one("core::num::error::ParseIntError")));
+}
+
+#[test]
+fn the_time_of_a_call_is_within_it() {
+    let bench = Bench::new();
+    let began = std::time::Instant::now();
+    bench.query.time(|| while began.elapsed() < Duration::from_millis(20) {});
+    let outer = began.elapsed().as_secs_f64();
+    let mut delta = Delta::default();
+    bench.success.0.fold(&mut delta);
+    assert!(delta.sum >= 0.0199 && delta.sum <= outer * 1.001, "{} {outer}", delta.sum);
+}
+
+#[test]
+fn a_guard_dropped_is_cancelled_and_one_unwound_a_panic() {
+    let bench = Bench::new();
+    drop(bench.query.start());
+    assert_eq!(bench.failed(), one("cancelled"));
+    let bench = Bench::new();
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        bench.query.time(|| panic!("on purpose"))
+    }));
+    assert!(caught.is_err());
+    assert_eq!(bench.failed(), one("panic"));
+    let bench = Bench::new();
+    bench.query.start().fail("timeout");
+    bench.query.start().stop();
+    assert_eq!(bench.counts(), (1, one("timeout")));
+}
+
+#[test]
+fn a_classifier_says_what_is_no_failure() {
+    let bench = Bench::new();
+    let query = bench.query.classify(|error: &u8| (*error != 0).then_some("bad"));
+    assert_eq!(query.try_time(|| Err::<(), u8>(0)), Err(0));
+    assert_eq!(query.try_time(|| Err::<(), u8>(7)), Err(7));
+    let mut cx = Context::from_waker(Waker::noop());
+    let future = pin!(query.try_timed(std::future::ready(Err::<(), u8>(0))));
+    assert_eq!(future.poll(&mut cx), Poll::Ready(Err(0)));
+    assert_eq!(bench.counts(), (2, one("bad")));
+}
+
+#[test]
+fn what_others_timed_is_taken_over() {
+    let bench = Bench::new();
+    bench.query.record(Duration::from_millis(250));
+    bench.query.record_failure(Duration::from_secs(1), "timeout");
+    assert_eq!(bench.counts(), (1, one("timeout")));
+}
+
+#[test]
+fn more_error_types_than_are_cached_are_all_counted() {
+    let bench = Bench::new();
+    for round in 0..2 {
+        for at in 0..20 {
+            bench.query.start().fail(&format!("e{at}"));
+        }
+        let _ = round;
+    }
+    let failures = bench.failed();
+    assert_eq!(failures.len(), 20);
+    assert!(failures.iter().all(|(_, count)| *count == 2));
+}
+
+/// Ready at the third poll.
+struct Slow(u8);
+
+impl Future for Slow {
+    type Output = Result<u8, &'static str>;
+    fn poll(mut self: std::pin::Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0 += 1;
+        match self.0 {
+            3 => Poll::Ready(Ok(3)),
+            200 => panic!("on purpose"),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+#[test]
+fn a_future_is_in_flight_from_its_first_poll_and_may_change_threads() {
+    let bench = Bench::new();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut future = Box::pin(bench.query.try_timed(Slow(0)));
+    assert_eq!(bench.in_flight(), 0);
+    assert!(future.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(bench.in_flight(), 1);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(future.as_mut().poll(&mut cx).is_pending());
+            assert_eq!(future.as_mut().poll(&mut cx), Poll::Ready(Ok(3)));
+        });
+    });
+    assert_eq!(bench.counts(), (1, vec![]));
+}
+
+#[test]
+fn a_future_dropped_under_way_is_cancelled_and_one_never_polled_is_nothing() {
+    let bench = Bench::new();
+    drop(bench.query.timed(Slow(0)));
+    assert_eq!(bench.counts(), (0, vec![]));
+    let mut future = Box::pin(bench.query.timed(Slow(0)));
+    assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(future);
+    assert_eq!(bench.failed(), one("cancelled"));
+}
+
+#[test]
+fn a_future_that_panics_is_a_panic_even_if_dropped_later() {
+    let bench = Bench::new();
+    let mut future = Box::pin(bench.query.timed(Slow(199)));
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    }));
+    assert!(caught.is_err());
+    drop(future);
+    assert_eq!(bench.failed(), one("panic"));
+}
+
+#[test]
+fn a_query_of_a_stopped_instance_does_nothing() {
+    let bench = Bench::new();
+    bench.success.0.retire();
+    assert!(bench.query.start().started.is_none());
+    assert_eq!(bench.query.time(|| 1), 1);
+    bench.query.record_failure(Duration::ZERO, "x");
+    assert_eq!(bench.counts(), (0, vec![]));
+}

@@ -1,0 +1,370 @@
+//! One thread's part of one histogram: a cache line with the exact sum, the extremes and a
+//! directory of the octaves it has seen, each a [`Chunk`] of 32 counters.
+//!
+//! ```text
+//! key = octave of the value, its sign        directory[key % 8] = tag (key / 8) << 22 | chunk id
+//! ```
+//! Values within eight octaves, a factor of 256, are found at once. What collides goes to a chain
+//! of chunks used as further directories (`more`).
+//!
+//! Writers: one thread on an exclusive shard ([`Alone`]), any number on a shared one
+//! ([`Together`]). The tick thread reads while they write: each counter by itself only ever grows
+//! (modulo 2³²), entries are only ever added, and `count` is written last with release, so that
+//! who has seen it has seen all of the record. Sum and buckets are not one: a reading may hold a
+//! record's bucket without its share of the sum, which then is in the next.
+
+use super::storage::{Chunk, Pool, Zeroed};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// Names an octave of positive or negative values, or zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key(u32);
+
+/// Makes the least octave (-1075, below 2^-1074) a key whose tag is not zero.
+const BIAS: i32 = 1088;
+const NEGATIVE: u32 = 4096;
+
+impl Key {
+    pub(super) const ZERO: Self = Self(8191);
+
+    #[inline]
+    pub(super) fn new(octave: i32, negative: bool) -> Self {
+        Self((octave + BIAS) as u32 + if negative { NEGATIVE } else { 0 })
+    }
+
+    pub(super) fn is_negative(self) -> bool {
+        self.0 >= NEGATIVE
+    }
+
+    /// Meaningless for zero.
+    pub(super) fn octave(self) -> i32 {
+        (self.0 % NEGATIVE) as i32 - BIAS
+    }
+
+    #[inline]
+    fn tag(self) -> u32 {
+        self.0 >> 3
+    }
+
+    #[inline]
+    fn place(self) -> usize {
+        (self.0 & 7) as usize
+    }
+}
+
+const ID_BITS: u32 = 22;
+
+#[inline]
+fn entry(key: Key, id: u32) -> u32 {
+    key.tag() << ID_BITS | id
+}
+
+#[inline]
+fn entry_id(entry: u32) -> u32 {
+    entry & ((1 << ID_BITS) - 1)
+}
+
+fn entry_key(entry: u32, place: usize) -> Key {
+    Key((entry >> ID_BITS) << 3 | (place & 7) as u32)
+}
+
+/// Where in a chunk used as a directory the next one is named; the rest are entries.
+const MORE: usize = 31;
+
+/// How a counter is added to.
+pub(super) trait Mode {
+    const SHARED: bool;
+    fn add_u32(to: &AtomicU32, by: u32, order: Ordering);
+    fn add_u64(to: &AtomicU64, by: u64);
+    fn add_f64(to: &AtomicU64, by: f64);
+    fn raise(to: &AtomicU64, value: u64);
+    /// Names a chunk where none is named; else gives what is there.
+    fn name(at: &AtomicU32, entry: u32) -> Result<(), u32>;
+}
+
+/// The only writer: a load and a store.
+pub(super) struct Alone;
+
+impl Mode for Alone {
+    const SHARED: bool = false;
+
+    #[inline]
+    fn add_u32(to: &AtomicU32, by: u32, order: Ordering) {
+        to.store(to.load(Ordering::Relaxed).wrapping_add(by), order);
+    }
+
+    #[inline]
+    fn add_u64(to: &AtomicU64, by: u64) {
+        to.store(to.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn add_f64(to: &AtomicU64, by: f64) {
+        to.store(plus(to.load(Ordering::Relaxed), by), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn raise(to: &AtomicU64, value: u64) {
+        if value > to.load(Ordering::Relaxed) {
+            to.store(value, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn name(at: &AtomicU32, entry: u32) -> Result<(), u32> {
+        // Release: the reader that finds the entry finds the chunk's zeroes.
+        at.store(entry, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// One of several writers: atomic additions.
+pub(super) struct Together;
+
+impl Mode for Together {
+    const SHARED: bool = true;
+
+    #[inline]
+    fn add_u32(to: &AtomicU32, by: u32, order: Ordering) {
+        to.fetch_add(by, order);
+    }
+
+    #[inline]
+    fn add_u64(to: &AtomicU64, by: u64) {
+        to.fetch_add(by, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn add_f64(to: &AtomicU64, by: f64) {
+        let mut sum = to.load(Ordering::Relaxed);
+        while let Err(now) =
+            to.compare_exchange_weak(sum, plus(sum, by), Ordering::Relaxed, Ordering::Relaxed)
+        {
+            sum = now;
+        }
+    }
+
+    #[inline]
+    fn raise(to: &AtomicU64, value: u64) {
+        // The comparison first: a new extreme is rare, a read-modify-write is not free.
+        if value > to.load(Ordering::Relaxed) {
+            to.fetch_max(value, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn name(at: &AtomicU32, entry: u32) -> Result<(), u32> {
+        at.compare_exchange(0, entry, Ordering::Release, Ordering::Acquire).map(|_| ())
+    }
+}
+
+/// A sum in bits; one that leaves the finite numbers stays at their end, so that it can neither
+/// become NaN nor infinite.
+#[inline]
+fn plus(sum: u64, by: f64) -> u64 {
+    (f64::from_bits(sum) + by).clamp(f64::MIN, f64::MAX).to_bits()
+}
+
+/// What is added to the sum.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Amount {
+    Ticks(u64),
+    Value(f64),
+}
+
+/// One value, taken apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Record {
+    pub(super) key: Key,
+    /// Which of the octave's buckets.
+    pub(super) bucket: usize,
+    /// The value as an integer of the same order, neither 0 nor `u64::MAX`.
+    pub(super) order: u64,
+    pub(super) amount: Amount,
+    pub(super) times: u32,
+}
+
+/// All zeroes is an empty shard.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(super) struct Shard {
+    /// Ticks, or the bits of an f64.
+    pub(super) sum: AtomicU64,
+    /// [`Record::order`] of the greatest; 0 is none.
+    pub(super) max: AtomicU64,
+    /// The complement of that of the least; 0 is none.
+    pub(super) not_min: AtomicU64,
+    /// Records so far, modulo 2³²: tells whether there is anything new.
+    pub(super) count: AtomicU32,
+    /// The first further directory.
+    more: AtomicU32,
+    directory: [AtomicU32; 8],
+}
+
+#[allow(unsafe_code)]
+// SAFETY: atomic integers only, each its integer's bytes.
+unsafe impl Zeroed for Shard {
+    #[cfg(loom)]
+    fn zero() -> Self {
+        Self {
+            sum: AtomicU64::new(0),
+            max: AtomicU64::new(0),
+            not_min: AtomicU64::new(0),
+            count: AtomicU32::new(0),
+            more: AtomicU32::new(0),
+            directory: std::array::from_fn(|_| AtomicU32::new(0)),
+        }
+    }
+}
+
+impl Shard {
+    /// Counts a value; `false`, and nothing is counted, if there is no chunk to be had for its
+    /// octave.
+    #[inline(always)]
+    pub(super) fn record<M: Mode>(&self, pool: &Pool, record: Record) -> bool {
+        let near = self.directory[record.key.place()].load(Ordering::Acquire);
+        let chunk = if near >> ID_BITS == record.key.tag() {
+            pool.get(entry_id(near))
+        } else {
+            match self.find_or_add::<M>(pool, record.key) {
+                Some(chunk) => chunk,
+                None => return false,
+            }
+        };
+        M::raise(&self.max, record.order);
+        M::raise(&self.not_min, !record.order);
+        M::add_u32(&chunk.0[record.bucket & 31], record.times, Ordering::Relaxed);
+        match record.amount {
+            Amount::Ticks(ticks) => M::add_u64(&self.sum, ticks),
+            Amount::Value(value) => M::add_f64(&self.sum, value),
+        }
+        // Release: the reader that sees the count sees all of the above.
+        M::add_u32(&self.count, record.times, Ordering::Release);
+        true
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_or_add<M: Mode>(&self, pool: &Pool, key: Key) -> Option<&'static Chunk> {
+        if let Some(found) = claim::<M>(&self.directory[key.place()], pool, key)? {
+            return Some(found);
+        }
+        // An exclusive shard stops at 39 octaves, 5 KiB: what is wilder goes to the home shard,
+        // so that a series' memory does not multiply with its threads.
+        let mut left = if M::SHARED { u32::MAX } else { 1 };
+        let mut next = &self.more;
+        while left > 0 {
+            let id = match next.load(Ordering::Acquire) {
+                0 => link::<M>(next, pool, pool.take()?),
+                id => id,
+            };
+            let directory = pool.get(id);
+            for at in (key.place()..MORE).step_by(8) {
+                if let Some(found) = claim::<M>(&directory.0[at], pool, key)? {
+                    return Some(found);
+                }
+            }
+            next = &directory.0[MORE];
+            left -= 1;
+        }
+        None
+    }
+
+    /// The chunk of a key, for the reader.
+    pub(super) fn find(&self, pool: &Pool, key: Key) -> Option<&'static Chunk> {
+        let mut found = None;
+        self.each_entry(pool, key.place(), &mut |known, id| {
+            if known == key {
+                found = Some(pool.get(id));
+            }
+        });
+        found
+    }
+
+    /// All keys with a chunk, in no order.
+    pub(super) fn each_key(&self, pool: &Pool, mut each: impl FnMut(Key)) {
+        for place in 0..8 {
+            self.each_entry(pool, place, &mut |key, _| each(key));
+        }
+    }
+
+    /// All entries of keys with this place. Entries are filled from the nearest on, so the first
+    /// empty one ends the search.
+    fn each_entry(&self, pool: &Pool, place: usize, each: &mut dyn FnMut(Key, u32)) {
+        let near = self.directory[place].load(Ordering::Acquire);
+        if near == 0 {
+            return;
+        }
+        each(entry_key(near, place), entry_id(near));
+        let mut next = self.more.load(Ordering::Acquire);
+        while next != 0 {
+            let directory = pool.get(next);
+            for at in (place..MORE).step_by(8) {
+                let entry = directory.0[at].load(Ordering::Acquire);
+                if entry == 0 {
+                    return;
+                }
+                each(entry_key(entry, at), entry_id(entry));
+            }
+            next = directory.0[MORE].load(Ordering::Acquire);
+        }
+    }
+
+    pub(super) fn is_untouched(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+            && self.directory.iter().all(|entry| entry.load(Ordering::Relaxed) == 0)
+    }
+
+    /// Makes it as new and returns its chunks. The caller sees to it that nobody else is here.
+    pub(super) fn reset(&self, pool: &Pool) {
+        let mut ids = Vec::new();
+        for place in 0..8 {
+            self.each_entry(pool, place, &mut |_, id| ids.push(id));
+            self.directory[place].store(0, Ordering::Relaxed);
+        }
+        let mut next = self.more.swap(0, Ordering::Relaxed);
+        while next != 0 {
+            ids.push(next);
+            next = pool.get(next).0[MORE].load(Ordering::Relaxed);
+        }
+        for id in ids {
+            for word in &pool.get(id).0 {
+                word.store(0, Ordering::Relaxed);
+            }
+            pool.give_back(id);
+        }
+        for word in [&self.sum, &self.max, &self.not_min] {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.count.store(0, Ordering::Relaxed);
+    }
+}
+
+/// The chunk of `key` if this entry is or can be made its own: `Some(None)` if it is another
+/// key's, `None` if it is free but the pool is empty.
+#[allow(clippy::option_option)]
+fn claim<M: Mode>(at: &AtomicU32, pool: &Pool, key: Key) -> Option<Option<&'static Chunk>> {
+    let mut known = at.load(Ordering::Acquire);
+    if known == 0 {
+        let id = pool.take()?;
+        match M::name(at, entry(key, id)) {
+            Ok(()) => return Some(Some(pool.get(id))),
+            Err(other) => {
+                pool.give_back(id);
+                known = other;
+            }
+        }
+    }
+    Some((known >> ID_BITS == key.tag()).then(|| pool.get(entry_id(known))))
+}
+
+/// Appends a directory; gives the one that is there in the end.
+fn link<M: Mode>(at: &AtomicU32, pool: &Pool, id: u32) -> u32 {
+    match M::name(at, id) {
+        Ok(()) => id,
+        Err(other) => {
+            pool.give_back(id);
+            other
+        }
+    }
+}

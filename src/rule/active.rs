@@ -1,0 +1,342 @@
+//! One rule at work: its bound plan and its alerts.
+
+use std::{collections::HashMap, time::SystemTime};
+
+use super::{
+    bind::{Binder, Index, Limit, Slot, may_take},
+    builder::{ALERT_NAME, Compiled},
+    evaluator::Status,
+    lifecycle::{Life, Seen, Step},
+    plan::{Context, Failure, NodeId, Plan, Value},
+    template::Fill,
+};
+use crate::{
+    event::{ResolveReason, RuleInfo, State, Transition},
+    name::{Labels, Unit},
+    registry::Series,
+    sync::Arc,
+    window::Store,
+};
+
+/// One alert: a label set of a rule, on whatever stage of its life.
+#[derive(Debug)]
+struct Alert {
+    /// Those of the sample, the rule's, and `alertname`.
+    labels: Labels,
+    /// Those of the sample, for the texts.
+    sample: Labels,
+    limit: Option<Limit>,
+    life: Life,
+    /// When the condition began to hold, for people.
+    since: Option<SystemTime>,
+    found: Found,
+}
+
+/// What the running evaluation found for an alert.
+#[derive(Debug, Clone, Copy, Default)]
+struct Found {
+    raise: Option<f64>,
+    hold: Option<f64>,
+    value: Option<f64>,
+}
+
+/// One of a rule's expressions once bound: its node, and which alert each slot belongs to.
+#[derive(Debug)]
+struct Root {
+    node: NodeId,
+    alerts: Vec<u32>,
+}
+
+/// A rule's expressions once bound.
+#[derive(Debug)]
+struct Bound {
+    plan: Plan,
+    raise: Root,
+    hold: Option<Root>,
+    /// Absent if what is judged is whether there is anything at all.
+    value: Option<Root>,
+}
+
+#[derive(Debug)]
+pub(crate) struct ActiveRule {
+    compiled: Compiled,
+    /// The rule's own labels and its name: what stands for it while it has no alert.
+    labels: Labels,
+    /// Or why not; kept until it is bound anew.
+    bound: Option<Result<Bound, Failure>>,
+    alerts: Vec<Alert>,
+    error: Option<Failure>,
+}
+
+impl ActiveRule {
+    pub(crate) fn new(compiled: Compiled) -> Self {
+        let labels = compiled.info.labels.with(ALERT_NAME, &compiled.info.name);
+        Self { compiled, labels, bound: None, alerts: Vec::new(), error: None }
+    }
+
+    pub(crate) fn info(&self) -> &Arc<RuleInfo> {
+        &self.compiled.info
+    }
+
+    pub(crate) fn error(&self) -> Option<&str> {
+        self.error.as_ref().map(|failure| &*failure.0)
+    }
+
+    pub(crate) fn is_bound(&self) -> bool {
+        self.bound.is_some()
+    }
+
+    /// Whether a metric of this name may have series for this rule.
+    pub(crate) fn may_select(&self, name: &str) -> bool {
+        self.compiled.selectors().any(|selector| may_take(selector, name))
+    }
+
+    /// Resolves its expressions; its alerts live on.
+    pub(crate) fn bind(&mut self, store: &mut Store, series: &[Arc<Series>], index: &Index) {
+        let bound = self
+            .find_unit(series, index)
+            .and_then(|()| self.try_bind(Binder::new(store, series, index)));
+        if let Err(failure) = &bound {
+            let RuleInfo { name, .. } = &*self.compiled.info;
+            log::warn!("highwater: rule {name:?} cannot be evaluated: {}", failure.0);
+        }
+        self.bound = Some(bound);
+    }
+
+    fn try_bind(&mut self, mut binder: Binder<'_>) -> Result<Bound, Failure> {
+        let mut bind = |expr| binder.bind(expr).map_err(|over| Failure(over.to_string().into()));
+        let compiled = &self.compiled;
+        let raise = bind(&compiled.raise)?;
+        let hold = compiled.hold.as_ref().map(&mut bind).transpose()?;
+        let value =
+            (compiled.value != compiled.raise).then(|| bind(&compiled.value)).transpose()?;
+        let slots = binder.slots;
+        let mut known: HashMap<Labels, u32> = HashMap::new();
+        let old: Vec<Alert> = std::mem::take(&mut self.alerts);
+        let mut old: HashMap<Labels, Alert> =
+            old.into_iter().map(|alert| (alert.labels.clone(), alert)).collect();
+        let mut alerts: Vec<Alert> = Vec::new();
+        let mut root = |node: NodeId, of_limits: bool| {
+            let alert_of = |slot: &Slot| {
+                let labels = self.final_labels(&slot.labels);
+                let next = alerts.len() as u32;
+                let at = *known.entry(labels.clone()).or_insert(next);
+                if at == next {
+                    alerts.push(old.remove(&labels).unwrap_or_else(|| Alert::new(labels, slot)));
+                }
+                if of_limits {
+                    alerts[at as usize].limit = slot.limit;
+                }
+                at
+            };
+            Root { node, alerts: slots[node].iter().map(alert_of).collect() }
+        };
+        let raise = root(raise, true);
+        let hold = hold.map(|node| root(node, false));
+        let value = value.map(|node| root(node, false));
+        alerts.extend(old.into_values().filter(|alert| alert.life.is_active()));
+        self.alerts = alerts;
+        Ok(Bound { plan: binder.plan, raise, hold, value })
+    }
+
+    /// The labels an alert goes by.
+    fn final_labels(&self, sample: &Labels) -> Labels {
+        let fill = Fill { value: None, threshold: None, unit: &Unit::NONE, labels: sample };
+        let mut labels = sample.clone();
+        for (key, template) in &self.compiled.labels {
+            labels = labels.with(key, &template.fill(&fill));
+        }
+        labels.with(ALERT_NAME, &self.compiled.info.name)
+    }
+
+    /// A value's unit is its metric's, where the rule does not give it; where it does, they must
+    /// agree.
+    fn find_unit(&mut self, series: &[Arc<Series>], index: &Index) -> Result<(), Failure> {
+        let Some(metric) = self.compiled.metric() else { return Ok(()) };
+        let Some(first) = index.first(metric).and_then(|at| series.get(at)) else { return Ok(()) };
+        let unit = first.metric.unit();
+        let known = &self.compiled.info.unit;
+        if unit == Unit::NONE || unit == *known {
+            return Ok(());
+        }
+        if *known != Unit::NONE {
+            return Err(Failure(
+                format!(
+                    "the threshold is in {known:?}, {metric:?} in {unit:?}",
+                    known = known.as_str(),
+                    unit = unit.as_str()
+                )
+                .into(),
+            ));
+        }
+        self.compiled.info = Arc::new(RuleInfo { unit, ..(*self.compiled.info).clone() });
+        Ok(())
+    }
+
+    /// Whether it could be evaluated; if not, all its alerts stay as they are.
+    pub(crate) fn evaluate(
+        &mut self,
+        now: u64,
+        age: u64,
+        wall: SystemTime,
+        cx: &mut Context<'_>,
+        out: &mut Vec<Arc<Transition>>,
+    ) -> bool {
+        self.error = None;
+        let bound = match &mut self.bound {
+            None => return true,
+            Some(Ok(bound)) => bound,
+            Some(Err(failure)) => {
+                self.error = Some(failure.clone());
+                return false;
+            }
+        };
+        if let Err(failure) = bound.plan.evaluate(cx).and_then(|()| bound.gather(&mut self.alerts))
+        {
+            self.error = Some(failure);
+            return false;
+        }
+        let warm = age >= self.compiled.warm_up;
+        let (has_hold, has_value) = (bound.hold.is_some(), bound.value.is_some());
+        for alert in &mut self.alerts {
+            let Found { raise, hold, value } = alert.found;
+            let holding = if has_hold && alert.life.is_active() { hold } else { raise };
+            let seen = Seen {
+                data: warm && (!has_value || value.is_some_and(|value| !value.is_nan())),
+                holds: holding.is_some(),
+                value: holding.or(value),
+            };
+            if let Some(step) = alert.life.step(now, seen, &self.compiled.timing) {
+                out.push(alert.transition(step, wall, &self.compiled));
+            }
+        }
+        true
+    }
+
+    pub(crate) fn resolve_all(
+        &mut self,
+        now: u64,
+        wall: SystemTime,
+        reason: ResolveReason,
+        out: &mut Vec<Arc<Transition>>,
+    ) {
+        for alert in &mut self.alerts {
+            let value = alert.life.value;
+            if let Some(step) = alert.life.resolve(now, reason) {
+                alert.life.value = value;
+                out.push(alert.transition(step, wall, &self.compiled));
+            }
+        }
+    }
+
+    pub(crate) fn postpone(&mut self, by: u64) {
+        for alert in &mut self.alerts {
+            alert.life.postpone(by);
+        }
+    }
+
+    pub(crate) fn status(&self) -> impl Iterator<Item = Status<'_>> + '_ {
+        let alone = self.alerts.is_empty().then(|| Status {
+            rule: &self.compiled.info,
+            labels: &self.labels,
+            state: if self.error.is_some() { State::Error } else { State::NoData },
+            value: None,
+            threshold: None,
+            level: 0.0,
+        });
+        self.alerts.iter().map(|alert| self.status_of(alert)).chain(alone)
+    }
+
+    fn status_of<'a>(&'a self, alert: &'a Alert) -> Status<'a> {
+        let Life { state, value, .. } = alert.life;
+        let failed = self.error.is_some() && !alert.life.is_active();
+        let active = matches!(state, State::Pending | State::Firing);
+        let level = match (alert.limit, value) {
+            (Some(limit), Some(value)) => limit.nearness(value),
+            _ => f64::from(u8::from(active)),
+        };
+        Status {
+            rule: &self.compiled.info,
+            labels: &alert.labels,
+            state: if failed { State::Error } else { state },
+            value,
+            threshold: alert.limit.map(|limit| limit.value),
+            level,
+        }
+    }
+}
+
+impl Bound {
+    /// The values of the slots that are present, each with its alert.
+    fn present<'a>(&'a self, root: &'a Root) -> impl Iterator<Item = (usize, f64)> + 'a {
+        self.plan.out(root.node).iter().zip(&root.alerts).filter_map(|(value, alert)| {
+            let value = match value {
+                Value::Absent => return None,
+                Value::Float(value) => *value,
+                // That it is there is all a rule can say of a histogram.
+                Value::Histogram(_) => f64::NAN,
+            };
+            Some((*alert as usize, value))
+        })
+    }
+
+    /// Hands each slot's value to its alert.
+    fn gather(&self, alerts: &mut [Alert]) -> Result<(), Failure> {
+        for alert in alerts.iter_mut() {
+            alert.found = Found::default();
+        }
+        for (alert, value) in self.present(&self.raise) {
+            if alerts[alert].found.raise.replace(value).is_some() {
+                return Err(Failure("two samples give alerts with the same labels".into()));
+            }
+        }
+        for (alert, value) in self.hold.iter().flat_map(|root| self.present(root)) {
+            alerts[alert].found.hold.get_or_insert(value);
+        }
+        for (alert, value) in self.value.iter().flat_map(|root| self.present(root)) {
+            alerts[alert].found.value.get_or_insert(value);
+        }
+        Ok(())
+    }
+}
+
+impl Alert {
+    fn new(labels: Labels, slot: &Slot) -> Self {
+        Self {
+            labels,
+            sample: slot.labels.clone(),
+            limit: None,
+            life: Life::default(),
+            since: None,
+            found: Found::default(),
+        }
+    }
+
+    fn transition(&mut self, step: Step, wall: SystemTime, rule: &Compiled) -> Arc<Transition> {
+        let begins = !matches!(step.from, State::Pending | State::Firing | State::NoData);
+        if begins || self.since.is_none() || step.to == State::Pending {
+            self.since = Some(wall);
+        }
+        let since = self.since;
+        if step.to == State::Inactive {
+            self.since = None;
+        }
+        let threshold = self.limit.map(|limit| limit.value);
+        let fill =
+            Fill { value: self.life.value, threshold, unit: &rule.info.unit, labels: &self.sample };
+        Arc::new(Transition {
+            rule: rule.info.clone(),
+            labels: self.labels.clone(),
+            from: step.from,
+            to: step.to,
+            resolved: step.resolved,
+            value: self.life.value,
+            threshold,
+            at: wall,
+            active_since: since,
+            summary: rule.summary.fill(&fill),
+            description: rule.description.fill(&fill),
+            silenced: false,
+        })
+    }
+}

@@ -1,0 +1,541 @@
+//! Resolves an expression against the series that exist: see [`plan`](super::plan) for what comes
+//! out. Runs when a series appears that some selector of the rule takes, never on a plain tick, so
+//! it may allocate and hash as it likes.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    aggregate::Accumulator,
+    binary::{Pairing, SetOp},
+    classic::Classic,
+    expr::{
+        Aggregate, AggregateOp, Binary, BinaryOp, Expr, Function, Group, Matching, NAME, Selector,
+        Test, Type,
+    },
+    plan::{Node, NodeId, Op, Plan, Source, Value, Window},
+};
+use crate::{
+    name::Labels,
+    registry::{Kind, Series},
+    window::{LOOKBACK, OverBudget, Part, Store},
+};
+
+/// The bucket's upper bound among a classic histogram's labels.
+pub(crate) const LE: &str = "le";
+
+/// What a value was compared with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Limit {
+    pub(crate) value: f64,
+    pub(crate) op: BinaryOp,
+}
+
+impl Limit {
+    /// How near a value is to it, 1 at or past it.
+    pub(crate) fn nearness(self, value: f64) -> f64 {
+        let ratio = match self.op {
+            BinaryOp::Greater | BinaryOp::GreaterEqual if self.value > 0.0 => value / self.value,
+            BinaryOp::Less | BinaryOp::LessEqual if value > 0.0 => self.value / value,
+            // Where there is no ratio, it is past it or it is not.
+            op => f64::from(u8::from(super::number::compare(op, value, self.value))),
+        };
+        if ratio.is_nan() { 0.0 } else { ratio.clamp(0.0, 1.0) }
+    }
+}
+
+/// One label set an expression may yield.
+#[derive(Debug, Clone)]
+pub(crate) struct Slot {
+    /// The metric's name, until an operation drops it.
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) labels: Labels,
+    /// What it was last compared with.
+    pub(crate) limit: Option<Limit>,
+    histogram: bool,
+}
+
+impl Slot {
+    fn unnamed(mut self) -> Self {
+        (self.name, self.limit) = (None, None);
+        self
+    }
+
+    fn label(&self, key: &str) -> &str {
+        if key == NAME { self.name.as_deref() } else { self.labels.get(key) }.unwrap_or_default()
+    }
+}
+
+/// Which series have which metric name.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    by_name: HashMap<Arc<str>, Vec<u32>>,
+    len: usize,
+}
+
+impl Index {
+    /// Takes in the series from the `len`th on and gives their metrics' names.
+    pub(crate) fn catch_up(&mut self, series: &[Arc<Series>]) -> HashSet<Arc<str>> {
+        let mut touched = HashSet::new();
+        for (at, new) in series.iter().enumerate().skip(self.len) {
+            let name = new.metric.name.clone();
+            self.by_name.entry(name.clone()).or_default().push(at as u32);
+            touched.insert(name);
+        }
+        self.len = series.len();
+        touched
+    }
+
+    /// A series of the metric of this name.
+    pub(crate) fn first(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name)?.first().map(|at| *at as usize)
+    }
+
+    fn candidates(&self, selector: &Selector) -> Vec<u32> {
+        match &selector.name {
+            Some(name) => self.by_name.get(name.as_str()).cloned().unwrap_or_default(),
+            None => (0..self.len as u32).collect(),
+        }
+    }
+}
+
+/// Whether a metric of this name may have series the selector takes.
+pub(crate) fn may_take(selector: &Selector, name: &str) -> bool {
+    selector.name.as_deref().is_none_or(|wanted| wanted == name)
+        && selector.matchers.iter().all(|m| m.key != NAME || m.test.accepts(name))
+}
+
+pub(crate) struct Binder<'a> {
+    pub(crate) store: &'a mut Store,
+    pub(crate) series: &'a [Arc<Series>],
+    pub(crate) index: &'a Index,
+    pub(crate) plan: Plan,
+    /// The slots of each node.
+    pub(crate) slots: Vec<Vec<Slot>>,
+    /// What has been bound already: an expression that occurs twice is computed once.
+    bound: Vec<(Expr, NodeId)>,
+}
+
+impl<'a> Binder<'a> {
+    pub(crate) fn new(store: &'a mut Store, series: &'a [Arc<Series>], index: &'a Index) -> Self {
+        Self { store, series, index, plan: Plan::default(), slots: Vec::new(), bound: Vec::new() }
+    }
+
+    pub(crate) fn bind(&mut self, expr: &Expr) -> Result<NodeId, OverBudget> {
+        if let Some((_, known)) = self.bound.iter().find(|(known, _)| known == expr) {
+            return Ok(*known);
+        }
+        let node = match expr {
+            Expr::Number(number) => self.one(Op::Number(*number), Labels::empty()),
+            Expr::Select(selector) => self.instant(selector, false)?,
+            // The checks leave ranges only as arguments; alone they select nothing.
+            Expr::Range(..) => self.add(Op::Instant(Vec::new()), Vec::new()),
+            Expr::Negate(of) => {
+                let of = self.bind(of)?;
+                let slots = self.slots[of].iter().cloned().map(Slot::unnamed).collect();
+                self.add(Op::Negate(of), slots)
+            }
+            Expr::Binary(binary) => self.binary(binary)?,
+            Expr::Aggregate(aggregate) => self.aggregate(aggregate)?,
+            Expr::Call(function, arguments) => self.call(*function, arguments)?,
+        };
+        self.bound.push((expr.clone(), node));
+        Ok(node)
+    }
+
+    fn add(&mut self, op: Op, slots: Vec<Slot>) -> NodeId {
+        let mut same: HashMap<(Option<&str>, &Labels), Vec<u32>> = HashMap::new();
+        for (at, slot) in slots.iter().enumerate() {
+            same.entry((slot.name.as_deref(), &slot.labels)).or_default().push(at as u32);
+        }
+        // `or` itself sees to it that only one of two equal ones is present.
+        let clashes = if matches!(&op, Op::Set(_)) {
+            Vec::new()
+        } else {
+            same.into_values().filter(|slots| slots.len() > 1).collect()
+        };
+        let out = vec![Value::Absent; slots.len()];
+        self.plan.nodes.push(Node { op, out, clashes });
+        self.slots.push(slots);
+        self.plan.nodes.len() - 1
+    }
+
+    fn one(&mut self, op: Op, labels: Labels) -> NodeId {
+        self.add(op, vec![Slot { name: None, labels, limit: None, histogram: false }])
+    }
+
+    fn matching(&self, selector: &Selector) -> Vec<&'a Arc<Series>> {
+        let series = self.series;
+        let accepts = |series: &&Arc<Series>| {
+            selector.matchers.iter().all(|matcher| {
+                let value = if matcher.key == NAME {
+                    Some(&*series.metric.name)
+                } else {
+                    series.labels.get(&matcher.key)
+                };
+                matcher.test.accepts(value.unwrap_or_default())
+            })
+        };
+        self.index
+            .candidates(selector)
+            .into_iter()
+            .filter_map(|at| series.get(at as usize))
+            .filter(accepts)
+            .collect()
+    }
+
+    fn instant(&mut self, selector: &Selector, timestamps: bool) -> Result<NodeId, OverBudget> {
+        let (mut sources, mut slots) = (Vec::new(), Vec::new());
+        for series in self.matching(selector) {
+            let histogram = matches!(series.metric.kind, Kind::Histogram(_));
+            let source = if histogram {
+                Source::Histogram(self.store.histogram(series.id))
+            } else {
+                let float = self.store.follow(series.id, Part::Value);
+                if selector.offset.is_zero() {
+                    Source::Now(float)
+                } else {
+                    let span = self.store.span(LOOKBACK, selector.offset);
+                    self.store.keep(float, span)?;
+                    Source::Then(float, span)
+                }
+            };
+            sources.push(source);
+            slots.push(slot(series, histogram));
+        }
+        if timestamps {
+            let slots = slots.into_iter().map(Slot::unnamed).map(number).collect();
+            return Ok(self.add(Op::Timestamp(sources), slots));
+        }
+        Ok(self.add(Op::Instant(sources), slots))
+    }
+
+    fn range(
+        &mut self,
+        function: Function,
+        selector: &Selector,
+        range: Duration,
+        parameter: Option<NodeId>,
+    ) -> Result<NodeId, OverBudget> {
+        let span = self.store.span(range, selector.offset);
+        let (mut windows, mut slots) = (Vec::new(), Vec::new());
+        let of_gain = matches!(function, Function::Rate | Function::Increase);
+        for series in self.matching(selector) {
+            let histogram = matches!(series.metric.kind, Kind::Histogram(_));
+            let window = if histogram {
+                match function {
+                    Function::Rate | Function::Increase => {
+                        let followed = self.store.histogram(series.id);
+                        Window::Histogram(self.store.histogram_window(followed, span)?)
+                    }
+                    // A histogram has a sample wherever its count has.
+                    Function::CountOverTime
+                    | Function::PresentOverTime
+                    | Function::AbsentOverTime => {
+                        let count = self.store.follow(series.id, Part::Count);
+                        self.store.keep(count, span)?;
+                        Window::Samples(count)
+                    }
+                    // Of numbers only: histograms are passed over, as Prometheus does.
+                    _ => continue,
+                }
+            } else {
+                let float = self.store.follow(series.id, Part::Value);
+                if of_gain {
+                    Window::Counter(self.store.counter(float, span)?)
+                } else {
+                    self.store.keep(float, span)?;
+                    Window::Samples(float)
+                }
+            };
+            windows.push(window);
+            let slot = slot(series, histogram && of_gain);
+            slots.push(if function == Function::LastOverTime { slot } else { slot.unnamed() });
+        }
+        Ok(self.add(Op::Range { function, span, windows, parameter }, slots))
+    }
+
+    fn call(&mut self, function: Function, arguments: &[Expr]) -> Result<NodeId, OverBudget> {
+        match (function, arguments) {
+            (Function::Time, _) => return Ok(self.one(Op::Time, Labels::empty())),
+            (Function::Timestamp, [Expr::Select(selector)]) => return self.instant(selector, true),
+            (Function::Absent, [of]) => {
+                let labels = match of {
+                    Expr::Select(selector) => labels_of(selector),
+                    _ => Labels::empty(),
+                };
+                let of = self.bind(of)?;
+                return Ok(self.one(Op::Absent(of), labels));
+            }
+            (Function::AbsentOverTime, [Expr::Range(selector, range)]) => {
+                let labels = labels_of(selector);
+                let of = self.range(function, selector, *range, None)?;
+                return Ok(self.one(Op::Absent(of), labels));
+            }
+            _ => {}
+        }
+        if let Some(Expr::Range(selector, range)) =
+            arguments.iter().find(|argument| argument.kind() == Type::Range)
+        {
+            let parameter = arguments.iter().find(|argument| argument.kind() == Type::Scalar);
+            let parameter = parameter.map(|parameter| self.bind(parameter)).transpose()?;
+            return self.range(function, selector, *range, parameter);
+        }
+        let (mut of, mut parameters) = (None, Vec::new());
+        for argument in arguments {
+            let bound = self.bind(argument)?;
+            match (argument.kind(), of) {
+                (Type::Vector, None) => of = Some(bound),
+                _ => parameters.push(bound),
+            }
+        }
+        let Some(of) = of else {
+            return Ok(match (function, parameters.first()) {
+                (Function::ToVector, Some(scalar)) => {
+                    self.one(Op::ToVector(*scalar), Labels::empty())
+                }
+                _ => self.one(Op::Number(f64::NAN), Labels::empty()),
+            });
+        };
+        Ok(match function {
+            Function::ToScalar => self.one(Op::ToScalar(of), Labels::empty()),
+            Function::HistogramQuantile => {
+                let native = self.histograms(function, of, parameters.clone());
+                self.classic(of, parameters.first().copied(), native)
+            }
+            Function::HistogramFraction
+            | Function::HistogramCount
+            | Function::HistogramSum
+            | Function::HistogramAvg => self.histograms(function, of, parameters),
+            _ => {
+                let slots = self.slots[of].iter().cloned().map(Slot::unnamed).map(number).collect();
+                self.add(Op::Map { function, of, parameters }, slots)
+            }
+        })
+    }
+
+    /// A function of each histogram.
+    fn histograms(&mut self, function: Function, of: NodeId, parameters: Vec<NodeId>) -> NodeId {
+        let (mut from, mut slots) = (Vec::new(), Vec::new());
+        for (at, slot) in self.slots[of].iter().enumerate().filter(|(_, slot)| slot.histogram) {
+            from.push(at as u32);
+            slots.push(number(slot.clone().unnamed()));
+        }
+        self.add(Op::HistogramMap { function, of, from, parameters }, slots)
+    }
+
+    /// `histogram_quantile` of the series with `le`, beside that of the `native` ones.
+    fn classic(&mut self, of: NodeId, quantile: Option<NodeId>, native: NodeId) -> NodeId {
+        let mut known: HashMap<Labels, usize> = HashMap::new();
+        let (mut groups, mut slots) = (Vec::<Vec<(f64, u32)>>::new(), Vec::new());
+        for (at, slot) in self.slots[of].iter().enumerate().filter(|(_, slot)| !slot.histogram) {
+            let Some(le) = slot.labels.get(LE).and_then(upper_bound) else { continue };
+            let labels = slot.labels.filter(|key| key != LE);
+            let group = *known.entry(labels.clone()).or_insert_with(|| {
+                groups.push(Vec::new());
+                slots.push(Slot { name: None, labels, limit: None, histogram: false });
+                groups.len() - 1
+            });
+            groups[group].push((le, at as u32));
+        }
+        let Some(quantile) = quantile.filter(|_| !groups.is_empty()) else { return native };
+        for group in &mut groups {
+            group.sort_by(|a, b| a.0.total_cmp(&b.0));
+        }
+        let classic = Classic { quantile, of, groups, buckets: Vec::new() };
+        let classic = self.add(Op::Classic(Box::new(classic)), slots);
+        if self.slots[native].is_empty() {
+            return classic;
+        }
+        self.set(BinaryOp::Or, &Matching::default(), native, classic)
+    }
+
+    fn binary(&mut self, binary: &Binary) -> Result<NodeId, OverBudget> {
+        let (left, right) = (self.bind(&binary.left)?, self.bind(&binary.right)?);
+        let op = binary.op;
+        let yields_bool = binary.yields_bool;
+        Ok(match (binary.left.kind(), binary.right.kind()) {
+            (Type::Scalar, Type::Scalar) => {
+                self.one(Op::Scalars { op, left, right }, Labels::empty())
+            }
+            (Type::Vector, Type::Scalar) | (Type::Scalar, Type::Vector) => {
+                let swapped = binary.left.kind() == Type::Scalar;
+                let (vector, scalar) = if swapped { (right, left) } else { (left, right) };
+                let filters = op.is_comparison() && !yields_bool;
+                let limit = match &self.plan.nodes[scalar].op {
+                    Op::Number(value) if filters && !swapped => Some(Limit { value: *value, op }),
+                    _ => None,
+                };
+                let slots = self.slots[vector]
+                    .iter()
+                    .cloned()
+                    .map(|slot| match filters {
+                        true => Slot { limit: limit.or(slot.limit), ..slot },
+                        false => slot.unnamed(),
+                    })
+                    .collect();
+                self.add(Op::WithScalar { op, yields_bool, vector, scalar, swapped }, slots)
+            }
+            _ if op.is_set() => self.set(op, &binary.matching, left, right),
+            _ => self.pair(binary, left, right),
+        })
+    }
+
+    fn set(&mut self, op: BinaryOp, matching: &Matching, left: NodeId, right: NodeId) -> NodeId {
+        let mut groups = HashMap::new();
+        let mut group = |slot: &Slot| {
+            let next = groups.len() as u32;
+            *groups.entry(signature(slot, matching)).or_insert(next)
+        };
+        let left_group: Vec<_> = self.slots[left].iter().map(&mut group).collect();
+        let right_group: Vec<_> = self.slots[right].iter().map(&mut group).collect();
+        let mut slots = self.slots[left].clone();
+        if op == BinaryOp::Or {
+            slots.extend(self.slots[right].iter().cloned());
+        }
+        let present = vec![false; groups.len()];
+        let set = SetOp { op, left, right, left_group, right_group, present };
+        self.add(Op::Set(Box::new(set)), slots)
+    }
+
+    fn pair(&mut self, binary: &Binary, left: NodeId, right: NodeId) -> NodeId {
+        let Binary { op, yields_bool, matching, .. } = binary;
+        let one_is_left = matches!(matching.group, Group::Right(_));
+        let one_to_one = matching.group == Group::None;
+        let (many, one) = if one_is_left { (right, left) } else { (left, right) };
+        let mut ones: HashMap<Labels, Vec<u32>> = HashMap::new();
+        for (at, slot) in self.slots[one].iter().enumerate() {
+            ones.entry(signature(slot, matching)).or_default().push(at as u32);
+        }
+        let filters = op.is_comparison() && !yields_bool;
+        let (mut pairs, mut slots) = (Vec::new(), Vec::new());
+        let mut outs: HashMap<Labels, Vec<u32>> = HashMap::new();
+        for (at, slot) in self.slots[many].iter().enumerate() {
+            let signature = signature(slot, matching);
+            for other in ones.get(&signature).into_iter().flatten() {
+                outs.entry(signature.clone()).or_default().push(pairs.len() as u32);
+                pairs.push((at as u32, *other));
+                slots.push(result(slot, &self.slots[one][*other as usize], matching, filters));
+            }
+        }
+        let several = |groups: HashMap<Labels, Vec<u32>>| {
+            groups.into_values().filter(|slots| slots.len() > 1).collect()
+        };
+        let pairing = Pairing {
+            op: *op,
+            yields_bool: *yields_bool,
+            left,
+            right,
+            one_is_left,
+            one_to_one,
+            pairs,
+            one_groups: several(ones),
+            out_groups: several(outs),
+        };
+        self.add(Op::Pair(Box::new(pairing)), slots)
+    }
+
+    fn aggregate(&mut self, aggregate: &Aggregate) -> Result<NodeId, OverBudget> {
+        let Aggregate { op, of, parameter, without, labels } = aggregate;
+        let of = self.bind(of)?;
+        let parameter = parameter.as_ref().map(|parameter| self.bind(parameter)).transpose()?;
+        let mut known: HashMap<Labels, u32> = HashMap::new();
+        let (mut group, mut slots) = (Vec::new(), Vec::<Slot>::new());
+        for slot in &self.slots[of] {
+            let kept = if *without {
+                slot.labels.filter(|key| !labels.iter().any(|label| label == key))
+            } else {
+                only(slot, labels)
+            };
+            let next = slots.len() as u32;
+            let at = *known.entry(kept.clone()).or_insert(next);
+            if at == next {
+                let labels = kept;
+                slots.push(Slot { name: None, labels, limit: None, histogram: false });
+            }
+            slots[at as usize].histogram |=
+                slot.histogram && matches!(op, AggregateOp::Sum | AggregateOp::Avg);
+            group.push(at);
+        }
+        let groups = slots.iter().map(|_| Accumulator::default()).collect();
+        if matches!(op, AggregateOp::Topk | AggregateOp::Bottomk) {
+            slots = self.slots[of].clone();
+        }
+        Ok(self.add(Op::Aggregate { op: *op, of, parameter, group, groups }, slots))
+    }
+}
+
+fn slot(series: &Series, histogram: bool) -> Slot {
+    Slot {
+        name: Some(series.metric.name.clone()),
+        labels: series.labels.clone(),
+        limit: None,
+        histogram,
+    }
+}
+
+/// What holds numbers from here on.
+fn number(mut slot: Slot) -> Slot {
+    slot.histogram = false;
+    slot
+}
+
+fn upper_bound(le: &str) -> Option<f64> {
+    match le {
+        "+Inf" | "Inf" => Some(f64::INFINITY),
+        number => number.parse().ok(),
+    }
+}
+
+/// Only these labels of a slot.
+fn only(slot: &Slot, keys: &[String]) -> Labels {
+    Labels::new(keys.iter().map(|key| (key.as_str(), slot.label(key))))
+}
+
+/// What two slots must share to belong together.
+fn signature(slot: &Slot, matching: &Matching) -> Labels {
+    if matching.on {
+        only(slot, &matching.labels)
+    } else {
+        slot.labels.filter(|key| !matching.labels.iter().any(|label| label == key))
+    }
+}
+
+/// The label set that comes out of a pair.
+fn result(many: &Slot, one: &Slot, matching: &Matching, filters: bool) -> Slot {
+    let mut labels = match (&matching.group, matching.on) {
+        (Group::None, true) => only(many, &matching.labels),
+        (Group::None, false) => signature(many, matching),
+        _ => many.labels.clone(),
+    };
+    if let Group::Left(included) | Group::Right(included) = &matching.group {
+        for key in included {
+            labels = labels.with(key, one.label(key));
+        }
+    }
+    let keeps_name = filters && !(matching.group == Group::None && matching.on);
+    let name = many.name.clone().filter(|_| keeps_name);
+    let histogram = !filters && (many.histogram || one.histogram);
+    Slot { name, labels, limit: None, histogram }
+}
+
+/// The labels an absent selector is known to have had.
+fn labels_of(selector: &Selector) -> Labels {
+    let mut equal: Vec<(&str, &str)> = Vec::new();
+    let mut twice: HashSet<&str> = HashSet::new();
+    for matcher in selector.matchers.iter().filter(|matcher| matcher.key != NAME) {
+        match &matcher.test {
+            Test::Equal(value) if !equal.iter().any(|(key, _)| key == &matcher.key) => {
+                equal.push((&matcher.key, value));
+            }
+            _ => {
+                twice.insert(&matcher.key);
+            }
+        }
+    }
+    equal.retain(|(key, _)| !twice.contains(key));
+    Labels::new(equal)
+}

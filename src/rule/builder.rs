@@ -1,0 +1,392 @@
+//! The typed face: a rule as Rust writes it, and what it compiles to.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    bind::LE,
+    condition::Condition,
+    error::{Error, Mistake},
+    expr::{Expr, NAME, Selector},
+    lifecycle::Timing,
+    template::Template,
+};
+use crate::{
+    event::{RuleInfo, Severity},
+    name::Labels,
+    window::LOOKBACK,
+};
+
+/// An alert's name among its labels.
+pub(crate) const ALERT_NAME: &str = "alertname";
+/// The severity among an alert's labels.
+pub(crate) const SEVERITY: &str = "severity";
+
+/// A firing alert whose samples vanish waits this long for them, then resolves as `no_data`:
+/// Prometheus' own lookback.
+pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(300);
+
+/// The longest window: what is older belongs on a server.
+const LONGEST_WINDOW: Duration = Duration::from_secs(7 * 86_400);
+
+/// A rule: a condition, how long it must hold, and what to tell people.
+///
+/// One rule makes one alert for each label set its condition yields. Setters never fail; what is
+/// wrong is reported when the instance starts, all of it together.
+///
+/// ```
+/// use std::time::Duration;
+/// use highwater::{rule, Severity};
+///
+/// let rule = rule::alert("QueueDeep")
+///     .when(rule::gauge("queue.depth").above(1000.0).clear_below(500.0))
+///     .hold_for(Duration::from_secs(30))
+///     .severity(Severity::Critical)
+///     .summary("{{ value }} jobs wait in {{ labels.queue }}")
+///     .label("team", "orders");
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "give it to the builder with `rule`"]
+pub struct Rule {
+    pub(crate) group: String,
+    pub(crate) name: String,
+    pub(crate) condition: Option<Condition>,
+    pub(crate) hold: Duration,
+    pub(crate) keep: Duration,
+    pub(crate) grace: Duration,
+    pub(crate) times: (u32, u32),
+    pub(crate) warm_up: Duration,
+    pub(crate) severity: Severity,
+    pub(crate) summary: String,
+    pub(crate) description: String,
+    pub(crate) runbook: Option<String>,
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) enabled: bool,
+}
+
+/// A rule of this name; it needs a condition ([`Rule::when`]).
+pub fn alert(name: &str) -> Rule {
+    Rule {
+        group: String::new(),
+        name: name.to_owned(),
+        condition: None,
+        hold: Duration::ZERO,
+        keep: Duration::ZERO,
+        grace: DEFAULT_GRACE,
+        times: (1, 1),
+        warm_up: Duration::ZERO,
+        severity: Severity::default(),
+        summary: String::new(),
+        description: String::new(),
+        runbook: None,
+        labels: Vec::new(),
+        enabled: true,
+    }
+}
+
+/// What an operator changes of a rule without a build.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Adjust {
+    /// Instead of the rule's own threshold; a clear threshold moves in proportion.
+    pub threshold: Option<f64>,
+    /// Instead of the rule's own clear threshold.
+    pub clear: Option<f64>,
+    /// Instead of the rule's own hold.
+    pub hold_for: Option<Duration>,
+    /// No higher than this.
+    pub severity_cap: Option<Severity>,
+    /// Whether it runs.
+    pub enabled: Option<bool>,
+}
+
+impl Rule {
+    /// When its alerts hold. Without one the rule is a mistake.
+    pub fn when(mut self, condition: Condition) -> Self {
+        self.condition = Some(condition);
+        self
+    }
+
+    /// How long the condition must hold before an alert fires; zero by default: in the same tick.
+    pub fn hold_for(mut self, hold: Duration) -> Self {
+        self.hold = hold;
+        self
+    }
+
+    /// How long an alert goes on firing after its condition ceased to hold; zero by default.
+    pub fn keep_firing_for(mut self, keep: Duration) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    /// The condition counts as holding when it did in `least` of the last `of` evaluations that
+    /// had data; 1 of 1 by default, at most 64.
+    pub fn times(mut self, least: u32, of: u32) -> Self {
+        self.times = (least, of);
+        self
+    }
+
+    /// How long a firing alert whose samples vanish waits for them before it resolves with the
+    /// reason `no_data`; five minutes by default.
+    pub fn no_data_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// How long after the start the rule sees no data; zero by default.
+    pub fn warm_up(mut self, warm_up: Duration) -> Self {
+        self.warm_up = warm_up;
+        self
+    }
+
+    /// How bad it is; also the label `severity`. [`Severity::Warning`] by default.
+    pub fn severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+
+    /// What has happened, in a line; `{{ value }}`, `{{ threshold }}` and `{{ labels.NAME }}` are
+    /// filled in.
+    pub fn summary(mut self, summary: &str) -> Self {
+        summary.clone_into(&mut self.summary);
+        self
+    }
+
+    /// More of it, with the same placeholders.
+    pub fn description(mut self, description: &str) -> Self {
+        description.clone_into(&mut self.description);
+        self
+    }
+
+    /// Where it says what to do.
+    pub fn runbook(mut self, address: &str) -> Self {
+        self.runbook = Some(address.to_owned());
+        self
+    }
+
+    /// Adds a label to every alert of this rule; `{{ labels.NAME }}` is filled in. Rules of one
+    /// name are told apart by these.
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.labels.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The group it belongs to; none by default.
+    pub fn group(mut self, group: &str) -> Self {
+        group.clone_into(&mut self.group);
+        self
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its severity.
+    pub fn severity_level(&self) -> Severity {
+        self.severity
+    }
+
+    /// Applies what an operator changed.
+    pub fn adjust(mut self, adjust: &Adjust) -> Self {
+        if let Some(condition) = &mut self.condition {
+            condition.adjust(adjust.threshold, adjust.clear);
+        }
+        if let Some(hold) = adjust.hold_for {
+            self.hold = hold;
+        }
+        if let Some(cap) = adjust.severity_cap {
+            self.severity = self.severity.min(cap);
+        }
+        if let Some(enabled) = adjust.enabled {
+            self.enabled = enabled;
+        }
+        self
+    }
+
+    /// Whether both have one identity: group, name and labels.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (&self.group, &self.name, self.identity()) == (&other.group, &other.name, other.identity())
+    }
+
+    pub(crate) fn compile(&self, tick: Duration) -> Result<Compiled, Vec<Error>> {
+        let mut mistakes = Vec::new();
+        if self.name.trim().is_empty() {
+            mistakes.push(Mistake::EmptyName);
+        }
+        let (least, of) = self.times;
+        if least == 0 || least > of || of > 64 {
+            mistakes.push(Mistake::Times { least, of });
+        }
+        let labels = self.check_labels(&mut mistakes);
+        let mut text = |text: &str| {
+            Template::parse(text).map_err(|reason| {
+                mistakes.push(Mistake::Template { text: text.to_owned(), reason });
+            })
+        };
+        let (summary, description) = (text(&self.summary), text(&self.description));
+        match &self.condition {
+            None => mistakes.push(Mistake::NoCondition),
+            Some(condition) => {
+                condition.check(&mut mistakes);
+                let raise = condition.raise();
+                check_expr(&raise, tick, &mut mistakes);
+            }
+        }
+        if let (true, Some(condition), Ok(summary), Ok(description)) =
+            (mistakes.is_empty(), &self.condition, summary, description)
+        {
+            return Ok(self.build(condition, labels, summary, description));
+        }
+        let error = |mistake| Error { rule: self.name.clone(), mistake };
+        Err(mistakes.into_iter().map(error).collect())
+    }
+
+    fn build(
+        &self,
+        condition: &Condition,
+        labels: Vec<(String, Template)>,
+        summary: Template,
+        description: Template,
+    ) -> Compiled {
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let raise = condition.raise();
+        let info = RuleInfo {
+            group: Arc::from(self.group.as_str()),
+            name: Arc::from(self.name.as_str()),
+            severity: self.severity,
+            labels: self.identity(),
+            expression: raise.to_string(),
+            unit: condition.quantity().unit(),
+            runbook: self.runbook.clone(),
+        };
+        Compiled {
+            info: Arc::new(info),
+            hold: condition.hold(),
+            value: condition.value(),
+            raise,
+            timing: Timing {
+                hold: nanos(self.hold),
+                keep: nanos(self.keep),
+                grace: nanos(self.grace),
+                least: self.times.0,
+                of: self.times.1,
+            },
+            warm_up: nanos(self.warm_up),
+            summary,
+            description,
+            labels,
+        }
+    }
+
+    /// The rule's own labels, as they are written.
+    pub(crate) fn identity(&self) -> Labels {
+        let severity = (SEVERITY, self.severity.as_str());
+        let own = self.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        Labels::new([severity].into_iter().chain(own))
+    }
+
+    fn check_labels(&self, mistakes: &mut Vec<Mistake>) -> Vec<(String, Template)> {
+        let mut labels = Vec::new();
+        let severity = (SEVERITY.to_owned(), self.severity.as_str().to_owned());
+        for (key, value) in [&severity].into_iter().chain(&self.labels) {
+            let reserved = [ALERT_NAME, NAME, LE].contains(&key.as_str());
+            if key.is_empty() {
+                mistakes.push(Mistake::Label(key.clone(), "it is empty"));
+            } else if reserved || key.starts_with("__") {
+                mistakes.push(Mistake::Label(key.clone(), "it is reserved"));
+            }
+            match Template::parse(value) {
+                Ok(template) if template.uses_value() => mistakes.push(Mistake::Template {
+                    text: value.clone(),
+                    reason: "the value in a label would make each value an alert of its own".into(),
+                }),
+                Ok(template) => labels.push((key.clone(), template)),
+                Err(reason) => mistakes.push(Mistake::Template { text: value.clone(), reason }),
+            }
+        }
+        labels
+    }
+}
+
+fn check_expr(expr: &Expr, tick: Duration, mistakes: &mut Vec<Mistake>) {
+    let mut check = |expr: &Expr| match expr {
+        Expr::Select(selector) | Expr::Range(selector, _)
+            if selector.name.as_deref() == Some("")
+                || selector.matchers.iter().any(|matcher| matcher.key.is_empty()) =>
+        {
+            let what = if selector.name.as_deref() == Some("") { "metric" } else { "label" };
+            mistakes.push(Mistake::EmptySelector(what));
+        }
+        _ => {}
+    };
+    expr.walk(&mut check);
+    // Those that compare samples need two of them, the others one.
+    let mut windows = |expr: &Expr| {
+        let Expr::Call(function, arguments) = expr else { return };
+        let one_is_enough = function.as_str().ends_with("_over_time");
+        let least = if one_is_enough { tick } else { tick * 2 };
+        for argument in arguments {
+            if let Expr::Range(_, window) = argument
+                && !(least..=LONGEST_WINDOW).contains(window)
+            {
+                mistakes.push(Mistake::Window { window: *window, least, most: LONGEST_WINDOW });
+            }
+        }
+    };
+    expr.walk(&mut windows);
+    mistakes.dedup();
+}
+
+/// A rule that has been checked.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) info: Arc<RuleInfo>,
+    /// When an alert begins.
+    pub(crate) raise: Expr,
+    /// While it goes on, if that differs.
+    pub(crate) hold: Option<Expr>,
+    /// What is judged.
+    pub(crate) value: Expr,
+    pub(crate) timing: Timing,
+    pub(crate) warm_up: u64,
+    pub(crate) summary: Template,
+    pub(crate) description: Template,
+    pub(crate) labels: Vec<(String, Template)>,
+}
+
+impl Compiled {
+    /// The metric whose unit the value has.
+    pub(crate) fn metric(&self) -> Option<&str> {
+        let mut value = &self.value;
+        loop {
+            match value {
+                Expr::Select(selector) => return selector.name.as_deref(),
+                Expr::Aggregate(aggregate) if aggregate.op.keeps_unit() => value = &aggregate.of,
+                Expr::Binary(binary) if binary.op.is_set() => value = &binary.left,
+                _ => return None,
+            }
+        }
+    }
+
+    pub(crate) fn selectors(&self) -> impl Iterator<Item = &Selector> {
+        let all = [&self.raise, &self.value].into_iter().chain(&self.hold);
+        all.flat_map(Expr::selectors)
+    }
+
+    /// How far back it looks.
+    pub(crate) fn reaches(&self) -> Vec<Duration> {
+        let mut found = Vec::new();
+        for expr in [&self.raise, &self.value].into_iter().chain(&self.hold) {
+            expr.walk(&mut |expr| match expr {
+                Expr::Range(selector, range) => found.push(*range + selector.offset),
+                Expr::Select(selector) if !selector.offset.is_zero() => {
+                    found.push(LOOKBACK + selector.offset);
+                }
+                _ => {}
+            });
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}

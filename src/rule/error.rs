@@ -1,0 +1,126 @@
+//! What can be wrong with a rule, found before it runs.
+
+use std::time::Duration;
+
+use super::expr::Number;
+
+/// A mistake in a rule. All mistakes of all rules are reported together.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{}: {mistake}", Subject(.rule))]
+#[non_exhaustive]
+pub struct Error {
+    /// The rule's name; empty if that is what is missing.
+    pub rule: String,
+    /// What is wrong with it.
+    pub mistake: Mistake,
+}
+
+struct Subject<'a>(&'a str);
+
+impl std::fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() { f.write_str("a rule") } else { write!(f, "rule {:?}", self.0) }
+    }
+}
+
+/// What is wrong with a rule.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Mistake {
+    /// Alerts are told apart by it.
+    #[error("its name is empty")]
+    EmptyName,
+    /// It would never do anything.
+    #[error("it has no condition: give it one with `when`")]
+    NoCondition,
+    /// Group, name and labels are a rule's identity.
+    #[error("there is another rule of the same group {group:?}, name and labels {labels}")]
+    Duplicate {
+        /// The group both are in.
+        group: String,
+        /// The labels both have.
+        labels: crate::name::Labels,
+    },
+    /// NaN or an infinity.
+    #[error("the threshold {} is not finite", Number(*.0))]
+    Threshold(f64),
+    /// The alert would clear at once, or never.
+    #[error("the clear threshold {} must be at {side} the threshold {}", Number(*.clear), Number(*.threshold))]
+    ClearThreshold {
+        /// What was given.
+        clear: f64,
+        /// The threshold it goes with.
+        threshold: f64,
+        /// `most` or `least`.
+        side: &'static str,
+    },
+    /// `clear_below` goes with `above`, `clear_above` with `below`.
+    #[error("`{given}` does not go with a condition of {op:?}")]
+    ClearDirection {
+        /// The method that was called.
+        given: &'static str,
+        /// The comparison it was called on.
+        op: &'static str,
+    },
+    /// Too short to hold two samples, or too long.
+    #[error("the window {window:?} must be from {least:?} (two ticks) to {most:?}")]
+    Window {
+        /// What was given.
+        window: Duration,
+        /// The shortest that can hold two samples.
+        least: Duration,
+        /// The longest.
+        most: Duration,
+    },
+    /// A quantile is a share.
+    #[error("the quantile {} is not within 0..=1", Number(*.0))]
+    Quantile(f64),
+    /// N of M.
+    #[error("{least} of {of} evaluations: allowed are 1 ≤ N ≤ M ≤ 64")]
+    Times {
+        /// N.
+        least: u32,
+        /// M.
+        of: u32,
+    },
+    /// A duration against bytes, or the like.
+    #[error("the threshold is in {threshold}, the value in {value}")]
+    Unit {
+        /// What is compared.
+        value: &'static str,
+        /// What it is compared with.
+        threshold: &'static str,
+    },
+    /// A metric or label is selected by an empty name.
+    #[error("it selects a {0} with an empty name")]
+    EmptySelector(&'static str),
+    /// A label's name no server would take.
+    #[error("{0:?} cannot be the name of a label: {1}")]
+    Label(String, &'static str),
+    /// The pattern of a label matcher.
+    #[error("the pattern {pattern:?}: {reason}")]
+    Pattern {
+        /// What was given.
+        pattern: String,
+        /// What the parser says.
+        reason: String,
+    },
+    /// A text has a placeholder that nothing fills.
+    #[error("the text {text:?}: {reason}")]
+    Template {
+        /// What was given.
+        text: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// All windows together have a budget; one series of this rule alone is over it.
+    #[error("a window of {reach:?} takes {needed} bytes a series, allowed are {budget} for all")]
+    Budget {
+        /// The window and its offset.
+        reach: Duration,
+        /// What one series needs.
+        needed: usize,
+        /// What all may take.
+        budget: usize,
+    },
+}

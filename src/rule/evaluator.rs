@@ -1,0 +1,192 @@
+//! All rules of one instance, and where each of their alerts stands.
+//!
+//! The tick thread owns it: [`observe`](Evaluator::observe), then
+//! [`evaluate`](Evaluator::evaluate), then it publishes [`status`](Evaluator::status). Time and
+//! data are arguments; nothing here reads a clock. A tick on which no series appeared and no alert
+//! changed its state allocates nothing for rules over plain numbers.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    active::ActiveRule,
+    bind::Index,
+    builder::Rule,
+    error::{Error, Mistake},
+    number::Scratch,
+    plan::Context,
+};
+use crate::{
+    clock::Moment,
+    event::{ResolveReason, RuleInfo, State, Transition},
+    name::Labels,
+    registry::{Frame, Series},
+    sync::Arc,
+    window::{DEFAULT_BUDGET, Store},
+};
+
+/// Where one alert stands, or a rule that has none.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Status<'a> {
+    pub(crate) rule: &'a Arc<RuleInfo>,
+    /// The alert's labels, or the rule's own.
+    pub(crate) labels: &'a Labels,
+    pub(crate) state: State,
+    pub(crate) value: Option<f64>,
+    pub(crate) threshold: Option<f64>,
+    /// How near it is to its threshold: 1 at or past it.
+    pub(crate) level: f64,
+}
+
+/// What the self-metrics say of the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Stats {
+    /// What the windows hold.
+    pub(crate) window_bytes: usize,
+    /// Evaluations of single rules, since the start.
+    pub(crate) evaluations: u64,
+    /// Those that failed.
+    pub(crate) failures: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Evaluator {
+    rules: Vec<ActiveRule>,
+    store: Store,
+    index: Index,
+    scratch: Scratch,
+    tick: Duration,
+    started: Option<Duration>,
+    last: Option<Duration>,
+    evaluations: u64,
+    failures: u64,
+}
+
+impl Evaluator {
+    /// # Errors
+    /// All mistakes of all rules.
+    pub(crate) fn new(rules: Vec<Rule>, tick: Duration) -> Result<Self, Vec<Error>> {
+        Self::with_budget(rules, tick, DEFAULT_BUDGET)
+    }
+
+    /// With this many bytes for the windows of all rules.
+    pub(crate) fn with_budget(
+        rules: Vec<Rule>,
+        tick: Duration,
+        budget: usize,
+    ) -> Result<Self, Vec<Error>> {
+        let store = Store::new(tick, budget);
+        let (mut active, mut errors) = (Vec::new(), Vec::new());
+        let mut seen = HashSet::new();
+        for rule in rules.iter().filter(|rule| rule.enabled) {
+            let labels = rule.identity();
+            if !seen.insert((rule.group.clone(), rule.name.clone(), labels.clone())) {
+                let mistake = Mistake::Duplicate { group: rule.group.clone(), labels };
+                errors.push(Error { rule: rule.name.clone(), mistake });
+            }
+            match rule.compile(tick) {
+                Ok(compiled) => {
+                    for reach in compiled.reaches() {
+                        let needed = store.bytes_for(reach);
+                        if needed > budget {
+                            let mistake = Mistake::Budget { reach, needed, budget };
+                            errors.push(Error { rule: rule.name.clone(), mistake });
+                        }
+                    }
+                    active.push(ActiveRule::new(compiled));
+                }
+                Err(more) => errors.extend(more),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(Self {
+            rules: active,
+            store,
+            index: Index::default(),
+            scratch: Scratch::default(),
+            tick,
+            started: None,
+            last: None,
+            evaluations: 0,
+            failures: 0,
+        })
+    }
+
+    /// Takes in one tick's readings. Rules are bound anew if a series they may select has appeared.
+    pub(crate) fn observe(&mut self, series: &[Arc<Series>], frame: &Frame) {
+        let touched = self.index.catch_up(series);
+        for rule in &mut self.rules {
+            if !rule.is_bound() || touched.iter().any(|name| rule.may_select(name)) {
+                rule.bind(&mut self.store, series, &self.index);
+            }
+        }
+        self.store.push(frame);
+    }
+
+    /// Evaluates every rule and appends what changed.
+    pub(crate) fn evaluate(&mut self, at: Moment, out: &mut Vec<Arc<Transition>>) {
+        let started = *self.started.get_or_insert(at.mono);
+        self.last = Some(at.mono);
+        let now = nanos(at.mono);
+        let age = nanos(at.mono.saturating_sub(started));
+        let wall = at.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let mut cx =
+            Context { store: &self.store, wall: wall.as_secs_f64(), scratch: &mut self.scratch };
+        for rule in &mut self.rules {
+            cx.scratch.clear();
+            self.evaluations += 1;
+            if !rule.evaluate(now, age, at.wall, &mut cx, out) {
+                self.failures += 1;
+            }
+        }
+    }
+
+    /// Where every alert stands; a rule without one is there once, by itself.
+    pub(crate) fn status(&self) -> impl Iterator<Item = Status<'_>> + '_ {
+        self.rules.iter().flat_map(ActiveRule::status)
+    }
+
+    /// Why each rule that could not be evaluated at the last tick could not.
+    pub(crate) fn errors(&self) -> impl Iterator<Item = (&Arc<RuleInfo>, &str)> + '_ {
+        self.rules.iter().filter_map(|rule| Some((rule.info(), rule.error()?)))
+    }
+
+    /// Ends every alert that is pending or firing.
+    pub(crate) fn resolve_all(
+        &mut self,
+        at: Moment,
+        reason: ResolveReason,
+        out: &mut Vec<Arc<Transition>>,
+    ) {
+        for rule in &mut self.rules {
+            rule.resolve_all(nanos(at.mono), at.wall, reason, out);
+        }
+    }
+
+    /// The clock has jumped, or the machine was suspended: what lies before cannot be compared
+    /// with what comes. Windows begin anew and the time in between counts for no hold.
+    pub(crate) fn discontinuity(&mut self, at: Moment) {
+        self.store.clear();
+        let Some(last) = self.last else { return };
+        let lost = at.mono.saturating_sub(last).saturating_sub(self.tick);
+        for rule in &mut self.rules {
+            rule.postpone(nanos(lost));
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        Stats {
+            window_bytes: self.store.bytes() + self.scratch.bytes(),
+            evaluations: self.evaluations,
+            failures: self.failures,
+        }
+    }
+}
+
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

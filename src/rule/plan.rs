@@ -1,0 +1,308 @@
+//! A bound expression: every name resolved to what the window store follows, every pairing of
+//! labels to a list of indices. Evaluating it is arithmetic over *slots*.
+//!
+//! A slot is one label set an expression may yield. Which slots there are changes only with the
+//! set of series ([`bind`](super::bind)); which of them are present, every tick. So a tick looks
+//! at no label and allocates nothing for plain numbers.
+
+use std::borrow::Cow;
+
+use super::{
+    aggregate::Accumulator,
+    binary::{Pairing, SetOp},
+    expr::{AggregateOp, BinaryOp, Function},
+    number::{Hist, Scratch},
+    range,
+};
+use crate::window::{CounterId, FloatId, HistogramId, HistogramWindowId, SpanId, Store};
+
+/// Which node of a plan.
+pub(crate) type NodeId = usize;
+
+/// What a slot holds at a tick.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Value {
+    Absent,
+    Float(f64),
+    /// Where it is in the [`Scratch`] of this evaluation.
+    Histogram(u32),
+}
+
+impl Value {
+    #[inline]
+    pub(crate) fn is_present(self) -> bool {
+        !matches!(self, Self::Absent)
+    }
+
+    #[inline]
+    pub(crate) fn float(self) -> Option<f64> {
+        match self {
+            Self::Float(value) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+/// Why an evaluation gave no result; the alerts of the rule stay as they are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Failure(pub(crate) Cow<'static, str>);
+
+/// What an evaluation sees besides the plan.
+pub(crate) struct Context<'a> {
+    pub(crate) store: &'a Store,
+    /// Seconds since 1970.
+    pub(crate) wall: f64,
+    pub(crate) scratch: &'a mut Scratch,
+}
+
+/// One source of an instant selector.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Source {
+    Now(FloatId),
+    Then(FloatId, SpanId),
+    Histogram(HistogramId),
+}
+
+/// One source of a range selector.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Window {
+    Samples(FloatId),
+    Counter(CounterId),
+    Histogram(HistogramWindowId),
+}
+
+#[derive(Debug)]
+pub(crate) enum Op {
+    Number(f64),
+    Time,
+    Instant(Vec<Source>),
+    /// `timestamp(selector)`.
+    Timestamp(Vec<Source>),
+    Range {
+        function: Function,
+        span: SpanId,
+        windows: Vec<Window>,
+        parameter: Option<NodeId>,
+    },
+    /// `absent` and `absent_over_time`: one slot, present when no slot of the argument is.
+    Absent(NodeId),
+    Negate(NodeId),
+    /// A function of each value and of scalars.
+    Map {
+        function: Function,
+        of: NodeId,
+        parameters: Vec<NodeId>,
+    },
+    /// Of histograms, one by one.
+    HistogramMap {
+        function: Function,
+        of: NodeId,
+        from: Vec<u32>,
+        parameters: Vec<NodeId>,
+    },
+    /// `histogram_quantile` of series with `le`; see [`super::classic`].
+    Classic(Box<super::classic::Classic>),
+    /// A scalar on one side: `swapped` if on the left.
+    WithScalar {
+        op: BinaryOp,
+        yields_bool: bool,
+        vector: NodeId,
+        scalar: NodeId,
+        swapped: bool,
+    },
+    Scalars {
+        op: BinaryOp,
+        left: NodeId,
+        right: NodeId,
+    },
+    Pair(Box<Pairing>),
+    Set(Box<SetOp>),
+    Aggregate {
+        op: AggregateOp,
+        of: NodeId,
+        parameter: Option<NodeId>,
+        group: Vec<u32>,
+        groups: Vec<Accumulator>,
+    },
+    ToVector(NodeId),
+    ToScalar(NodeId),
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) op: Op,
+    pub(crate) out: Vec<Value>,
+    /// Slots whose label sets are equal, so that at most one of each may be present.
+    pub(crate) clashes: Vec<Vec<u32>>,
+}
+
+/// Nodes in the order in which they can be evaluated.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) nodes: Vec<Node>,
+}
+
+impl Plan {
+    pub(crate) fn evaluate(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        for at in 0..self.nodes.len() {
+            let (below, rest) = self.nodes.split_at_mut(at);
+            if let Some(node) = rest.first_mut() {
+                node.evaluate(below, cx)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn out(&self, node: NodeId) -> &[Value] {
+        &self.nodes[node].out
+    }
+}
+
+/// A node's values; a node is only ever asked for those before it.
+#[inline]
+pub(crate) fn values(nodes: &[Node], at: NodeId) -> &[Value] {
+    &nodes[at].out
+}
+
+/// A scalar node's number.
+#[inline]
+pub(crate) fn scalar(nodes: &[Node], at: NodeId) -> f64 {
+    nodes[at].out.first().and_then(|value| value.float()).unwrap_or(f64::NAN)
+}
+
+impl Node {
+    fn evaluate(&mut self, below: &[Node], cx: &mut Context<'_>) -> Result<(), Failure> {
+        let out = &mut self.out;
+        match &mut self.op {
+            Op::Number(number) => out[0] = Value::Float(*number),
+            Op::Time => out[0] = Value::Float(cx.wall),
+            Op::Instant(sources) => {
+                for (out, source) in out.iter_mut().zip(sources) {
+                    *out = source.read(cx);
+                }
+            }
+            Op::Timestamp(sources) => {
+                for (out, source) in out.iter_mut().zip(sources) {
+                    *out = if source.read(cx).is_present() {
+                        Value::Float(cx.wall)
+                    } else {
+                        Value::Absent
+                    };
+                }
+            }
+            Op::Range { function, span, windows, parameter } => {
+                let parameter = parameter.map_or(f64::NAN, |at| scalar(below, at));
+                for (out, window) in out.iter_mut().zip(windows) {
+                    *out = range::evaluate(*function, *window, *span, parameter, cx);
+                }
+            }
+            Op::Absent(of) => {
+                let any = values(below, *of).iter().any(|value| value.is_present());
+                out[0] = if any { Value::Absent } else { Value::Float(1.0) };
+            }
+            Op::Negate(of) => {
+                for (out, value) in out.iter_mut().zip(values(below, *of)) {
+                    *out = match *value {
+                        Value::Float(value) => Value::Float(-value),
+                        Value::Histogram(at) => cx.scratch.map(at, |hist| hist.scale(-1.0)),
+                        Value::Absent => Value::Absent,
+                    };
+                }
+            }
+            Op::Map { function, of, parameters } => {
+                let parameter =
+                    |at: usize| parameters.get(at).map_or(f64::NAN, |p| scalar(below, *p));
+                let (a, b) = (parameter(0), parameter(1));
+                let function = *function;
+                for (out, value) in out.iter_mut().zip(values(below, *of)) {
+                    *out = value
+                        .float()
+                        .and_then(|value| super::number::map(function, value, a, b))
+                        .map_or(Value::Absent, Value::Float);
+                }
+            }
+            Op::HistogramMap { function, of, from, parameters } => {
+                let parameter =
+                    |at: usize| parameters.get(at).map_or(f64::NAN, |p| scalar(below, *p));
+                let (a, b) = (parameter(0), parameter(1));
+                let values = values(below, *of);
+                for (out, from) in out.iter_mut().zip(from) {
+                    *out = match values[*from as usize] {
+                        Value::Histogram(at) => {
+                            Value::Float(cx.scratch.get(at).ask(*function, a, b))
+                        }
+                        _ => Value::Absent,
+                    };
+                }
+            }
+            Op::Classic(classic) => classic.evaluate(below, out),
+            Op::WithScalar { op, yields_bool, vector, scalar: at, swapped } => {
+                let constant = scalar(below, *at);
+                super::binary::with_scalar(
+                    *op,
+                    *yields_bool,
+                    values(below, *vector),
+                    constant,
+                    *swapped,
+                    out,
+                    cx.scratch,
+                );
+            }
+            Op::Scalars { op, left, right } => {
+                let (left, right) = (scalar(below, *left), scalar(below, *right));
+                out[0] = Value::Float(if op.is_comparison() {
+                    f64::from(u8::from(super::number::compare(*op, left, right)))
+                } else {
+                    super::number::arithmetic(*op, left, right)
+                });
+            }
+            Op::Pair(pairing) => pairing.evaluate(below, out, cx.scratch)?,
+            Op::Set(set) => set.evaluate(below, out),
+            Op::Aggregate { op, of, parameter, group, groups } => {
+                let parameter = parameter.map_or(f64::NAN, |at| scalar(below, at));
+                super::aggregate::evaluate(
+                    *op,
+                    parameter,
+                    values(below, *of),
+                    group,
+                    groups,
+                    out,
+                    cx.scratch,
+                );
+            }
+            Op::ToVector(of) => out[0] = Value::Float(scalar(below, *of)),
+            Op::ToScalar(of) => {
+                let mut present = values(below, *of).iter().filter(|value| value.is_present());
+                out[0] = match (present.next(), present.next()) {
+                    (Some(Value::Float(value)), None) => Value::Float(*value),
+                    _ => Value::Float(f64::NAN),
+                };
+            }
+        }
+        for clash in &self.clashes {
+            let present = clash.iter().filter(|slot| self.out[**slot as usize].is_present());
+            if present.count() > 1 {
+                return Err(Failure("vector cannot contain metrics with the same labelset".into()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Source {
+    #[inline]
+    fn read(self, cx: &mut Context<'_>) -> Value {
+        match self {
+            Self::Now(float) => cx.store.current(float).map_or(Value::Absent, Value::Float),
+            Self::Then(float, span) => {
+                cx.store.last(float, span).map_or(Value::Absent, Value::Float)
+            }
+            Self::Histogram(histogram) => {
+                let counts = cx.store.total(histogram);
+                cx.scratch.put(|hist: &mut Hist| hist.copy(counts))
+            }
+        }
+    }
+}

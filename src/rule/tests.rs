@@ -1,0 +1,520 @@
+//! Whole rules, tick by tick: a registry that is written to, a collector, an evaluator, and time
+//! that is counted, not read.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::{Duration, SystemTime};
+
+use proptest::{prop_assert_eq, proptest};
+
+use super::*;
+use crate::{
+    clock::Moment,
+    event::{ResolveReason, Severity, State, Transition},
+    instrument::{Histogram, Measure},
+    name::Labels,
+    registry::{Collector, Registry},
+    semconv,
+    sync::Arc,
+};
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// One instance without threads.
+struct World {
+    registry: Arc<Registry>,
+    collector: Collector,
+    rules: Evaluator,
+    tick: Duration,
+    now: Duration,
+    steps: Vec<Arc<Transition>>,
+}
+
+fn moment(mono: Duration) -> Moment {
+    Moment { mono, wall: SystemTime::UNIX_EPOCH + secs(1_000_000) + mono }
+}
+
+impl World {
+    fn new<const N: usize>(tick: Duration, rules: [Rule; N]) -> Self {
+        Self::of(tick, rules.into())
+    }
+
+    fn of(tick: Duration, rules: Vec<Rule>) -> Self {
+        let registry = Arc::new(Registry::new(2000));
+        let collector = Collector::new(registry.clone(), moment(Duration::ZERO));
+        let rules = Evaluator::new(rules, tick).unwrap();
+        Self { registry, collector, rules, tick, now: Duration::ZERO, steps: Vec::new() }
+    }
+
+    fn set<const N: usize>(&self, name: &str, labels: [(&str, &str); N], value: f64) {
+        self.registry.gauge(name, &Labels::new(labels)).set(value);
+    }
+
+    fn query(&self, name: &str, error: &str) -> Histogram {
+        let labels = [(semconv::DB_QUERY_SUMMARY, name), (semconv::ERROR_TYPE, error)];
+        let name = semconv::DB_CLIENT_OPERATION_DURATION;
+        self.registry.histogram(name, Measure::Time, &Labels::new(labels))
+    }
+
+    fn step(&mut self) {
+        self.collector.collect(moment(self.now));
+        self.rules.observe(self.collector.series(), self.collector.frame());
+        self.rules.evaluate(moment(self.now), &mut self.steps);
+        self.now += self.tick;
+    }
+
+    /// The state of the only alert there is, or of the rule.
+    fn state(&self) -> State {
+        let mut all = self.rules.status();
+        let first = all.next().unwrap();
+        assert!(all.next().is_none(), "there are more");
+        first.state
+    }
+
+    /// Steps once for each of the values; one letter for the state at each.
+    fn run(&mut self, name: &str, values: &[f64]) -> String {
+        values
+            .iter()
+            .map(|value| {
+                let gauge = self.registry.gauge(name, &Labels::empty());
+                if value.is_nan() {
+                    gauge.clear()
+                } else {
+                    gauge.set(*value)
+                }
+                self.step();
+                letter(self.state())
+            })
+            .collect()
+    }
+
+    fn transitions(&mut self) -> Vec<(State, State, Option<ResolveReason>)> {
+        self.steps.drain(..).map(|step| (step.from, step.to, step.resolved)).collect()
+    }
+}
+
+fn letter(state: State) -> char {
+    match state {
+        State::Inactive => 'i',
+        State::NoData => 'n',
+        State::Error => 'e',
+        State::Pending => 'p',
+        State::Firing => 'F',
+    }
+}
+
+const GAP: f64 = f64::NAN;
+
+#[test]
+fn a_threshold_with_a_hold_and_hysteresis() {
+    let rule = alert("Hot").when(gauge("t").above(10.0).clear_below(5.0)).hold_for(secs(2));
+    let mut world = World::new(secs(1), [rule]);
+    let states = world.run("t", &[1.0, 11.0, 6.0, 5.0, 5.0, 4.9, 6.0, 10.0, 10.1]);
+    assert_eq!(states, "ippFFiiip");
+    assert_eq!(
+        world.transitions(),
+        [
+            (State::Inactive, State::Pending, None),
+            (State::Pending, State::Firing, None),
+            (State::Firing, State::Inactive, Some(ResolveReason::Cleared)),
+            (State::Inactive, State::Pending, None),
+        ]
+    );
+}
+
+#[test]
+fn a_missing_sample_is_not_false() {
+    let rule = alert("Hot").when(gauge("t").above(10.0)).no_data_grace(secs(3));
+    let mut world = World::new(secs(1), [rule]);
+    let states = world.run("t", &[GAP, 11.0, GAP, 12.0, GAP, GAP, GAP, GAP, GAP, 11.0]);
+    assert_eq!(states, "nFnFnnnnnF");
+    let reasons: Vec<_> = world.transitions().into_iter().filter_map(|t| t.2).collect();
+    assert_eq!(reasons, [ResolveReason::NoData]);
+}
+
+#[test]
+fn a_rule_without_series_has_no_data_and_says_nothing() {
+    let mut world = World::new(secs(1), [alert("Hot").when(gauge("t").above(10.0))]);
+    world.step();
+    assert_eq!(world.state(), State::NoData);
+    assert!(world.steps.is_empty());
+}
+
+#[test]
+fn each_label_set_is_an_alert_of_its_own() {
+    let rule = alert("Deep")
+        .when(gauge("depth").above(10.0))
+        .label("team", "{{ labels.queue }}-crew")
+        .severity(Severity::Critical)
+        .summary("{{ value }} wait in {{ labels.queue }}");
+    let mut world = World::new(secs(1), [rule]);
+    world.set("depth", [("queue", "a")], 20.0);
+    world.step();
+    world.set("depth", [("queue", "b")], 5.0);
+    world.step();
+    world.set("depth", [("queue", "b")], 25.0);
+    world.step();
+    let seen: Vec<_> =
+        world.steps.iter().map(|t| (t.labels.to_string(), t.summary.clone())).collect();
+    let labels = |q: &str| {
+        format!("{{alertname=\"Deep\", queue=\"{q}\", severity=\"critical\", team=\"{q}-crew\"}}")
+    };
+    assert_eq!(
+        seen,
+        [(labels("a"), "20 wait in a".to_owned()), (labels("b"), "25 wait in b".to_owned())]
+    );
+}
+
+#[test]
+fn value_threshold_and_level_are_known_while_all_is_well() {
+    let mut world = World::new(secs(1), [alert("Hot").when(gauge("t").above(10.0))]);
+    world.run("t", &[2.5]);
+    let status = world.rules.status().next().unwrap();
+    assert_eq!((status.value, status.threshold, status.level), (Some(2.5), Some(10.0), 0.25));
+}
+
+#[test]
+fn a_counter_is_judged_by_its_rate() {
+    let rule = alert("Busy").when(counter("n").rate(secs(4)).above(1.5));
+    let mut world = World::new(secs(1), [rule]);
+    let counter = world.registry.counter("n", &Labels::empty());
+    counter.increment(1_000_000); // a baseline, no burst
+    let mut states = String::new();
+    for more in [0, 1, 1, 2, 2, 2, 0, 0, 0] {
+        counter.increment(more);
+        world.step();
+        states.push(letter(world.state()));
+    }
+    // Over (t-4, t] four samples lie three seconds apart; extrapolation makes it per second.
+    assert_eq!(states, "niiiFFiii");
+}
+
+#[test]
+fn a_query_is_judged_over_all_its_series() {
+    let rule = alert("Slow")
+        .when(query("q").quantile(0.5).over(secs(10)).above(Duration::from_millis(250)));
+    let mut world = World::new(secs(1), [rule]);
+    world.step();
+    for _ in 0..10 {
+        world.query("q", "").record(0.1);
+    }
+    world.query("other", "").record(9.0);
+    world.step();
+    assert_eq!(world.state(), State::Inactive);
+    for _ in 0..30 {
+        world.query("q", "timeout").record(1.0);
+    }
+    world.step();
+    assert_eq!(world.state(), State::Firing);
+    let value = world.rules.status().next().unwrap().value.unwrap();
+    assert!((0.97..1.03).contains(&value), "{value}");
+    // Ten seconds later nothing is in the window any more: that is no all-clear.
+    for _ in 0..10 {
+        world.step();
+    }
+    assert_eq!(world.state(), State::NoData);
+}
+
+#[test]
+fn the_error_share_leaves_cancelled_calls_out() {
+    let rule = alert("Failing").when(queries().error_share(secs(10)).above(0.2));
+    let mut world = World::new(secs(1), [rule]);
+    let (good, cancelled) = (world.query("q", ""), world.query("q", "cancelled"));
+    world.step();
+    for _ in 0..50 {
+        good.record(0.1);
+        cancelled.record(0.1);
+    }
+    world.step();
+    assert_eq!(world.state(), State::Inactive);
+    assert_eq!(world.rules.status().next().unwrap().value, Some(0.0));
+    // A series born with these failures: they count, its first reading is no baseline.
+    let bad = world.query("q", "timeout");
+    for _ in 0..100 {
+        bad.record(0.1);
+    }
+    world.step();
+    assert_eq!(world.rules.status().next().unwrap().value, Some(0.5));
+    assert_eq!(world.state(), State::Firing);
+}
+
+#[test]
+fn too_few_samples_are_no_data() {
+    let minute = secs(60);
+    let rule = alert("Slow").when(
+        query("q")
+            .quantile(0.9)
+            .over(minute)
+            .provided(query("q").count(minute), 3.0)
+            .above(Duration::from_millis(1)),
+    );
+    let mut world = World::new(secs(1), [rule]);
+    world.step();
+    let calls = world.query("q", "");
+    calls.record(1.0);
+    world.step();
+    assert_eq!(world.state(), State::NoData);
+    calls.record(1.0);
+    calls.record(1.0);
+    world.step();
+    assert_eq!(world.state(), State::Firing);
+}
+
+#[test]
+fn a_condition_to_raise_is_not_asked_again() {
+    let rule =
+        alert("Both").when(all([gauge("a").above(1.0), gauge("b").above(1.0).on([]).to_raise()]));
+    let mut world = World::new(secs(1), [rule]);
+    let mut states = String::new();
+    for (a, b) in [(2.0, 0.0), (2.0, 2.0), (2.0, 0.0), (0.0, 2.0), (2.0, 0.0)] {
+        world.set("a", [("x", "y")], a);
+        world.set("b", [], b);
+        world.step();
+        states.push(letter(world.state()));
+    }
+    assert_eq!(states, "iFFii");
+}
+
+#[test]
+fn warm_up_sees_no_data() {
+    let rule = alert("Hot").when(gauge("t").above(10.0)).warm_up(secs(3));
+    let mut world = World::new(secs(1), [rule]);
+    assert_eq!(world.run("t", &[11.0; 5]), "nnnFF");
+}
+
+#[test]
+fn a_suspended_machine_freezes_the_hold_and_empties_the_windows() {
+    let hot = alert("Hot").when(gauge("t").above(10.0)).hold_for(secs(5));
+    let mut world = World::new(secs(1), [hot]);
+    assert_eq!(world.run("t", &[11.0; 3]), "ppp");
+    world.now += secs(3600);
+    world.rules.discontinuity(moment(world.now));
+    assert_eq!(world.run("t", &[11.0; 3]), "ppF");
+
+    let busy = alert("Busy").when(counter("n").increase(secs(10)).above(10.0));
+    let mut world = World::new(secs(1), [busy]);
+    let counter = world.registry.counter("n", &Labels::empty());
+    world.step();
+    world.step();
+    counter.increment(1000);
+    world.now += secs(3600);
+    world.rules.discontinuity(moment(world.now));
+    world.step();
+    world.step();
+    assert_eq!(world.state(), State::Inactive);
+}
+
+#[test]
+fn two_samples_of_one_alert_fail_the_evaluation_and_change_nothing() {
+    let rule = alert("Hot").when(gauge("t").above(10.0)).label("pool", "same");
+    let mut world = World::new(secs(1), [rule]);
+    world.set("t", [("pool", "a")], 11.0);
+    world.step();
+    assert_eq!(world.state(), State::Firing);
+    world.set("t", [("pool", "b")], 12.0);
+    world.step();
+    assert_eq!(world.state(), State::Firing);
+    assert_eq!(world.rules.errors().count(), 1);
+    assert_eq!(world.rules.stats().failures, 1);
+    world.set("t", [("pool", "b")], 1.0);
+    world.set("t", [("pool", "a")], 1.0);
+    world.step();
+    assert_eq!((world.state(), world.rules.errors().count()), (State::Inactive, 0));
+}
+
+#[test]
+fn a_duration_against_bytes_is_an_error_once_the_metric_is_known() {
+    let rule = alert("Odd").when(gauge("size").above(secs(1)));
+    let mut world = World::new(secs(1), [rule]);
+    world.registry.describe("size", crate::name::Unit::BYTES, "");
+    world.set("size", [], 2.0);
+    world.step();
+    assert_eq!(world.state(), State::Error);
+    let (_, error) = world.rules.errors().next().unwrap();
+    assert!(error.contains("\"s\"") && error.contains("\"By\""), "{error}");
+}
+
+#[test]
+fn shutdown_resolves() {
+    let mut world = World::new(secs(1), [alert("Hot").when(gauge("t").above(10.0))]);
+    world.run("t", &[11.0]);
+    world.transitions();
+    let at = moment(world.now);
+    world.rules.resolve_all(at, ResolveReason::Shutdown, &mut world.steps);
+    let wanted = (State::Firing, State::Inactive, Some(ResolveReason::Shutdown));
+    assert_eq!(world.transitions(), [wanted]);
+}
+
+#[test]
+fn all_mistakes_are_told_together() {
+    let minute = secs(60);
+    let rules = vec![
+        alert(" ").when(gauge("a").above(1.0)),
+        alert("None"),
+        alert("Twice").when(gauge("a").above(1.0)).label("x", "1"),
+        alert("Twice").when(gauge("b").above(1.0)).label("x", "1"),
+        alert("Nan").when(gauge("a").above(f64::NAN)),
+        alert("Side").when(gauge("a").above(1.0).clear_below(2.0)),
+        alert("Direction").when(gauge("a").below(1.0).clear_below(0.5)),
+        alert("Window").when(counter("a").rate(Duration::ZERO).above(1.0)),
+        alert("Quantile").when(query("q").quantile(99.0).over(minute).above(1.0)),
+        alert("Unit").when(query("q").quantile(0.9).over(minute).above(bytes(1))),
+        alert("Times").when(gauge("a").above(1.0)).times(3, 2),
+        alert("Pattern").when(gauge("a").label_matches("x", "(").above(1.0)),
+        alert("Label").when(gauge("a").above(1.0)).label("alertname", "x"),
+        alert("Text").when(gauge("a").above(1.0)).summary("{{ valu }}"),
+        alert("Metric").when(gauge("").above(1.0)),
+        alert("Empty").when(any([])),
+        alert("Long").when(counter("a").rate(secs(86_400 * 8)).above(1.0)),
+    ];
+    let count = rules.len() - 1; // the two of one identity are one mistake
+    let errors = Evaluator::new(rules, secs(1)).unwrap_err();
+    let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors.len(), count, "{texts:#?}");
+    assert_eq!(texts[4], "rule \"Side\": the clear threshold 2 must be at most the threshold 1");
+    assert_eq!(texts[7], "rule \"Quantile\": the quantile 99 is not within 0..=1");
+}
+
+#[test]
+fn a_window_over_the_budget_is_refused_at_load() {
+    let rule = alert("Long").when(counter("a").rate(secs(86_400)).above(1.0));
+    let errors = Evaluator::with_budget(vec![rule], secs(1), 100_000).unwrap_err();
+    assert!(matches!(errors[0].mistake, Mistake::Budget { needed: 691_216, .. }), "{errors:?}");
+}
+
+#[test]
+fn an_operator_adjusts() {
+    let rule = alert("Hot")
+        .when(gauge("t").above(10.0).clear_below(5.0))
+        .severity(Severity::Critical)
+        .adjust(&Adjust {
+            threshold: Some(20.0),
+            severity_cap: Some(Severity::Warning),
+            ..Adjust::default()
+        });
+    let mut world = World::new(secs(1), [rule]);
+    assert_eq!(world.run("t", &[15.0, 21.0, 11.0, 9.0]), "iFFi");
+    assert_eq!(world.steps[0].rule.severity, Severity::Warning);
+    let off = alert("Off").adjust(&Adjust { enabled: Some(false), ..Adjust::default() });
+    assert!(World::new(secs(1), [off]).rules.status().next().is_none());
+}
+
+#[test]
+fn the_presets_load_and_stay_silent_on_a_quiet_service() {
+    for tick in [Duration::from_millis(100), secs(1), secs(60)] {
+        let mut world = World::of(tick, preset::all(tick));
+        world.set(semconv::MEMORY_UTILIZATION, [(semconv::LEVEL, "host")], 0.97);
+        world.set(semconv::PROCESS_MEMORY_UTILIZATION, [], 0.1);
+        world.set(semconv::PROCESS_UNIX_FILE_DESCRIPTOR_UTILIZATION, [], 0.2);
+        let calls = world.query("q", "");
+        for _ in 0..200 {
+            calls.record(0.01);
+            world.step();
+        }
+        assert!(world.steps.is_empty(), "{:?}", world.steps);
+        assert_eq!(world.rules.errors().count(), 0);
+    }
+}
+
+#[test]
+fn the_memory_presets_fire_when_the_host_is_ours() {
+    let mut world = World::of(secs(1), preset::all(secs(1)));
+    world.set(semconv::PROCESS_MEMORY_UTILIZATION, [], 0.5);
+    for second in 0..200 {
+        let ratio = if second < 100 { 0.5 } else { 0.97 };
+        world.set(semconv::MEMORY_UTILIZATION, [(semconv::LEVEL, "host")], ratio);
+        world.step();
+    }
+    let fired: Vec<_> = world
+        .steps
+        .iter()
+        .filter(|t| t.to == State::Firing)
+        .map(|t| (t.rule.name.to_string(), t.at.duration_since(moment(secs(100)).wall).unwrap()))
+        .collect();
+    assert_eq!(
+        fired,
+        [("MemoryCritical".to_owned(), secs(5)), ("MemoryNearLimit".to_owned(), secs(60))]
+    );
+    assert!(world.steps[0].summary.starts_with("97% of the memory"), "{}", world.steps[0].summary);
+}
+
+#[test]
+fn the_error_preset_needs_calls_and_failures() {
+    let run = |calls: u32, failures: u32| {
+        let mut world = World::of(secs(1), preset::all(secs(1)));
+        let (good, bad) = (world.query("q", ""), world.query("q", "timeout"));
+        for second in 0..300 {
+            for call in 0..calls {
+                if second >= 150 && call < failures { bad.record(0.1) } else { good.record(0.1) }
+            }
+            world.step();
+        }
+        let firing = |t: &&Arc<Transition>| t.to == State::Firing;
+        world.steps.iter().filter(firing).map(|t| t.rule.severity).collect::<Vec<_>>()
+    };
+    assert_eq!(run(10, 0), []);
+    assert_eq!(run(10, 2), [Severity::Warning]);
+    assert_eq!(
+        run(1, 1).len(),
+        1,
+        "only the warning: half of five minutes' calls are not more than half"
+    );
+    assert_eq!(run(0, 0), []);
+}
+
+#[test]
+fn expressions_print_as_promql() {
+    let text = |condition: Condition| {
+        let rules = alert("x").when(condition).compile(secs(1)).unwrap();
+        rules.info.expression.clone()
+    };
+    assert_eq!(text(gauge("a_b").label("x", "\"").above(0.5)), r#"a_b{x="\""} > 0.5"#);
+    assert_eq!(
+        text(query("q").quantile(0.99).over(secs(90)).above(secs(1))),
+        r#"histogram_quantile(0.99, sum by ("db.query.summary") (rate({"db.client.operation.duration", "db.query.summary"="q"}[1m30s]))) > 1"#
+    );
+    assert_eq!(
+        text(all([
+            (gauge("a") / (gauge("b") + gauge("c"))).below(-1.0),
+            gauge("d").above(1e-9).on(["x.y"]),
+        ])),
+        r#"a / (b + c) < -1 and on ("x.y") d > 1e-9"#
+    );
+}
+
+proptest! {
+    #[test]
+    fn hysteresis_never_flaps_within_its_band(values in proptest::collection::vec(0.0..10.0_f64, 1..100)) {
+        let rule = alert("Hot").when(gauge("t").above(7.0).clear_below(3.0));
+        let mut world = World::new(secs(1), [rule]);
+        let mut before = 'i';
+        for value in values {
+            let state = world.run("t", &[value]).chars().next().unwrap();
+            if (3.0..=7.0).contains(&value) {
+                prop_assert_eq!(state, before);
+            } else {
+                prop_assert_eq!(state, if value > 7.0 { 'F' } else { 'i' });
+            }
+            before = state;
+        }
+    }
+
+    #[test]
+    fn evaluation_is_a_function_of_data_and_time(values in proptest::collection::vec((0_u64..5, 0.0..3.0_f64), 1..60)) {
+        let run = || {
+            let mut world = World::new(secs(1), [
+                alert("Rate").when(counter("n").rate(secs(5)).above(2.0)).hold_for(secs(2)),
+                alert("P90").when(query("q").quantile(0.9).over(secs(5)).above(2.0)),
+            ]);
+            let (n, q) = (world.registry.counter("n", &Labels::empty()), world.query("q", ""));
+            for (more, value) in &values {
+                n.increment(*more);
+                q.record(*value);
+                world.step();
+            }
+            world.steps
+        };
+        prop_assert_eq!(run(), run());
+    }
+}

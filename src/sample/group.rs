@@ -1,0 +1,170 @@
+//! The memory of control groups: limits, each with the usage measured at that same level.
+//!
+//! *The usage that counts* is what cannot be had back before something is refused: what is
+//! charged, less the page cache on the file lists (active and inactive) and less reclaimable
+//! slab. tmpfs and shared memory stay in: they live on the anonymous lists. Memory freed with
+//! `MADV_FREE` is out: the kernel moves it to the inactive file list, though it still counts it
+//! as anonymous. v1 does not tell its slab, so there it counts.
+//!
+//! An ancestor's usage includes the neighbours'. A v1 group also tells the least limit of all
+//! ancestors, so one that cannot be seen from a container still binds, with the visible usage as
+//! a lower bound.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    Failure,
+    cgroup::{Membership, Version},
+    memory::Wall,
+    parse::cgroup::{GroupMemory, limit, single},
+    procfs::{Kept, Source},
+};
+
+/// The label of the group so many levels out.
+pub(super) fn group_level(depth: usize) -> String {
+    match depth {
+        0 => "cgroup".into(),
+        _ => format!("cgroup.ancestor{depth}"),
+    }
+}
+
+/// What one group tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct GroupReading {
+    pub(super) memory: Wall,
+    /// v1's limit of memory and swap together.
+    pub(super) memory_and_swap: Wall,
+    /// All that is charged, cache included.
+    pub(super) charged: u64,
+    pub(super) stat: GroupMemory,
+}
+
+/// The memory groups of this process, kept open.
+#[derive(Debug, Default)]
+pub(super) struct GroupWalls {
+    membership: Option<(Membership, Kept)>,
+    levels: Vec<Level>,
+    /// Counts the times it was looked up anew.
+    generation: u64,
+}
+
+#[derive(Debug)]
+struct Level {
+    limit: Source<Option<u64>>,
+    charged: Source<u64>,
+    stat: Source<GroupMemory>,
+    swap_limit: Option<Source<Option<u64>>>,
+    swap_charged: Option<Source<u64>>,
+    last: GroupReading,
+}
+
+impl GroupWalls {
+    /// Looks up where this process is, unless it is still there. Says how many levels there are
+    /// and which look-up this was.
+    pub(super) fn locate(&mut self, procfs: &Path) -> (usize, u64) {
+        let still = self.membership.as_mut().is_some_and(|(known, kept)| {
+            // Unreadable is not elsewhere.
+            kept.read().map_or(true, |groups| known.still(groups))
+        });
+        if !still {
+            let membership = Membership::read(procfs);
+            self.levels = levels(&membership);
+            self.membership = Some((membership, Kept::new(procfs.join("self/cgroup"))));
+            self.generation += 1;
+        }
+        (self.levels.len(), self.generation)
+    }
+
+    /// Reads all levels, from the own group outward. What is `cheap` spares `memory.stat` where
+    /// what is charged in all, cache included, is far from the limit.
+    pub(super) fn read(
+        &mut self,
+        fresh: Duration,
+        cheap: bool,
+        into: &mut Vec<GroupReading>,
+    ) -> Result<(), Failure> {
+        into.clear();
+        let outermost = self.levels.len().saturating_sub(1);
+        for (depth, level) in self.levels.iter_mut().enumerate() {
+            into.push(level.read(fresh, cheap, depth == outermost)?);
+        }
+        Ok(())
+    }
+}
+
+fn levels(membership: &Membership) -> Vec<Level> {
+    let Some(groups) = membership.of("memory") else { return Vec::new() };
+    let mut levels = Vec::new();
+    for (depth, folder) in groups.folders.iter().enumerate() {
+        // Before Linux 5.11 a v1 group might not be charged for those below it.
+        let alone = || std::fs::read(folder.join("memory.use_hierarchy"));
+        if depth > 0 && groups.version == Version::V1 && alone().is_ok_and(|flag| flag == b"0\n") {
+            break;
+        }
+        // Some have no limits: v2's root, and groups the controller is off for.
+        levels.extend(Level::open(folder, groups.version));
+    }
+    levels
+}
+
+impl Level {
+    fn open(folder: &Path, version: Version) -> Option<Self> {
+        let file = |name: &str| -> PathBuf { folder.join(name) };
+        let (limit_file, charged_file) = match version {
+            Version::V1 => ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+            Version::V2 => ("memory.max", "memory.current"),
+        };
+        let mut level = Self {
+            limit: Source::new(file(limit_file), limit),
+            charged: Source::new(file(charged_file), single),
+            stat: Source::new(file("memory.stat"), GroupMemory::parse),
+            swap_limit: None,
+            swap_charged: None,
+            last: GroupReading::default(),
+        };
+        if version == Version::V1 {
+            let mut swap_limit = Source::new(file("memory.memsw.limit_in_bytes"), limit);
+            let mut swap_charged = Source::new(file("memory.memsw.usage_in_bytes"), single);
+            let both = swap_limit.read(Duration::ZERO).is_ok();
+            if both && swap_charged.read(Duration::ZERO).is_ok() {
+                level.swap_limit = Some(swap_limit);
+                level.swap_charged = Some(swap_charged);
+            }
+        }
+        level.read(Duration::ZERO, false, false).is_ok().then_some(level)
+    }
+
+    fn read(
+        &mut self,
+        fresh: Duration,
+        cheap: bool,
+        outermost: bool,
+    ) -> Result<GroupReading, Failure> {
+        let mut limit = self.limit.read(fresh)?;
+        let charged = self.charged.read(fresh)?;
+        let far = limit.is_none_or(|limit| charged < limit / 2);
+        if !(cheap && far) {
+            self.last.stat = self.stat.read(fresh)?;
+        }
+        let stat = self.last.stat;
+        if outermost && let Some(least) = stat.least_limit {
+            limit = Some(limit.map_or(least, |limit| limit.min(least)));
+        }
+        let reclaimable = stat.reclaimable();
+        self.last.charged = charged;
+        self.last.memory = Wall { limit, usage: charged.saturating_sub(reclaimable) };
+        if let (Some(limit), Some(charged)) = (&mut self.swap_limit, &mut self.swap_charged) {
+            let limit = limit.read(fresh)?;
+            // Who has no such limit need not know what it would be compared with.
+            let usage = match limit {
+                Some(_) => charged.read(fresh)?.saturating_sub(reclaimable),
+                None => 0,
+            };
+            self.last.memory_and_swap = Wall { limit, usage };
+        }
+        Ok(self.last)
+    }
+}

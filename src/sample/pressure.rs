@@ -1,0 +1,418 @@
+//! What tells "starved" from "slow": time lost waiting for memory, disk and CPU, and what the
+//! kernel did to us.
+
+#[cfg(target_os = "linux")]
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+#[cfg(target_os = "linux")]
+use super::field::put;
+use super::{Failure, Meter, Sampler, backend::Origin};
+#[cfg(target_os = "linux")]
+use super::{
+    cgroup::{Groups, Membership, Version},
+    group::{GroupReading, group_level},
+    parse::{
+        cgroup::{GroupCpu, GroupEvents},
+        pressure::{Pressure as Stalls, Stall, run_delay},
+    },
+    procfs::{Procfs, Source},
+};
+#[cfg(target_os = "linux")]
+use crate::sync::Arc;
+use crate::{instrument::Gauge, name::Unit, semconv};
+
+/// Pressure: `highwater.pressure.*`, memory events, refaults, CPU throttling. Linux only.
+///
+/// - `highwater.pressure.avg10`, `.avg60` and the counter `highwater.pressure.time`, by
+///   `resource` (`memory`, `io`, `cpu`), `stall` (`some`: at least one task waited; `full`: all
+///   that could have run did) and `level`: `host`, `cgroup` where the own group has files of its
+///   own, and for the time `others`: how long somebody outside our group waited while nobody in
+///   it did.
+/// - `highwater.memory.events` by `event` (`high`, `max`, `oom`, `oom_kill`) and `level`: own
+///   group, its ancestors, host. v1 groups tell `oom_kill` only.
+/// - `highwater.memory.refaults` by `kind` (`anonymous`, `file`) and `level`: pages taken back
+///   right after they were given up, the mark of thrashing.
+/// - `highwater.cpu.throttled.time`, `.throttled.periods`, `.periods` of the own group's quota.
+/// - `highwater.cpu.delay.time`: how long the sampling thread itself waited for a CPU.
+///
+/// What this kernel lacks is absent; without PSI (kernels before 4.20, `psi=0`) events and
+/// throttling remain. About 15 µs a tick.
+pub fn pressure() -> Pressure {
+    Pressure {
+        origin: Origin::default(),
+        #[cfg(target_os = "linux")]
+        parts: None,
+    }
+}
+
+/// See [`pressure`].
+#[derive(Debug)]
+pub struct Pressure {
+    origin: Origin,
+    #[cfg(target_os = "linux")]
+    parts: Option<Parts>,
+}
+
+impl Sampler for Pressure {
+    fn name(&self) -> &str {
+        "pressure"
+    }
+
+    #[cfg(target_os = "linux")]
+    fn start(&mut self, meter: &mut Meter) -> Result<(), Failure> {
+        let procfs = self.origin.procfs();
+        let parts = Parts::open(&procfs, meter);
+        if parts.is_empty() {
+            return Err(Failure::Unsupported("this kernel tells nothing of pressure".into()));
+        }
+        self.parts = Some(parts);
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn start(&mut self, _: &mut Meter) -> Result<(), Failure> {
+        Err(Failure::Unsupported("only Linux tells of pressure".into()))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn sample(&mut self) -> Result<(), Failure> {
+        self.parts.as_mut().map_or(Ok(()), Parts::sample)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn sample(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Memory only: it is what kills.
+    #[cfg(target_os = "linux")]
+    fn glance(&mut self) -> Result<(), Failure> {
+        self.parts.as_mut().map_or(Ok(()), Parts::glance)
+    }
+}
+
+/// What was found at the start; what was not is not looked for again.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Parts {
+    procfs: Arc<Procfs>,
+    generation: u64,
+    waits: Vec<Wait>,
+    events: Vec<Events>,
+    host_kills: Option<Gauge>,
+    refaults: [Refaults; 2],
+    readings: Vec<GroupReading>,
+    throttling: Option<Throttling>,
+    delay: Option<(Source<u64>, Gauge)>,
+}
+
+#[cfg(target_os = "linux")]
+impl Parts {
+    fn open(procfs: &Arc<Procfs>, meter: &mut Meter) -> Self {
+        let membership = Membership::read(procfs.root());
+        let generation = procfs.locate_groups().1;
+        // The root of all groups tells what the host tells; it alone has no type.
+        let own = membership.v2().and_then(|groups| groups.folders.into_iter().next());
+        let own = own.filter(|folder| folder.join("cgroup.type").exists());
+        let waits = ["memory", "io", "cpu"].into_iter().filter_map(|resource| {
+            let own = own.as_ref().map(|folder| folder.join(format!("{resource}.pressure")));
+            Wait::open(&procfs.root().join("pressure").join(resource), own, resource, meter)
+        });
+        let waits = waits.collect();
+        let events = membership.of("memory").map(|groups| Events::open_all(&groups, meter));
+        let vmstat = procfs.vmstat().ok().flatten();
+        let mut delay = Source::new(procfs.root().join("thread-self/schedstat"), run_delay);
+        Self {
+            generation,
+            waits,
+            events: events.unwrap_or_default(),
+            host_kills: vmstat
+                .and_then(|stat| stat.oom_kills)
+                .map(|_| event(meter, "oom_kill", "host")),
+            refaults: ["host", "cgroup"].map(|level| Refaults::resolve(meter, level)),
+            readings: Vec::new(),
+            throttling: membership.of("cpu").and_then(|groups| Throttling::open(&groups, meter)),
+            delay: delay.read(Duration::ZERO).is_ok().then(|| {
+                let help = "How long the sampling thread waited for a CPU.";
+                (delay, meter.counter(semconv::CPU_DELAY_TIME, Unit::SECONDS, help, []))
+            }),
+            procfs: procfs.clone(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waits.is_empty()
+            && self.events.is_empty()
+            && self.host_kills.is_none()
+            && self.throttling.is_none()
+            && self.delay.is_none()
+    }
+
+    fn sample(&mut self) -> Result<(), Failure> {
+        if self.procfs.locate_groups().1 != self.generation {
+            return Err(Failure::Failed("this process was moved to another control group".into()));
+        }
+        for wait in &mut self.waits {
+            wait.read()?;
+        }
+        for events in &mut self.events {
+            events.read()?;
+        }
+        let vmstat = self.procfs.vmstat()?.unwrap_or_default();
+        if let (Some(gauge), Some(kills)) = (&self.host_kills, vmstat.oom_kills) {
+            gauge.set(kills as f64);
+        }
+        let [host, own] = &self.refaults;
+        host.publish(vmstat.refaults_anonymous, vmstat.refaults_file);
+        self.procfs.groups(false, &mut self.readings)?;
+        if let Some(group) = self.readings.first() {
+            own.publish(group.stat.refaults_anonymous, group.stat.refaults_file);
+        }
+        if let Some(throttling) = &mut self.throttling {
+            throttling.read()?;
+        }
+        if let Some((source, gauge)) = &mut self.delay {
+            gauge.set(source.read(Duration::ZERO)? as f64 / 1e9);
+        }
+        Ok(())
+    }
+
+    fn glance(&mut self) -> Result<(), Failure> {
+        self.waits.iter_mut().filter(|wait| wait.resource == "memory").try_for_each(Wait::read)
+    }
+}
+
+/// The waiting for one resource: everybody's, and the own group's.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Wait {
+    resource: &'static str,
+    host: Option<Level>,
+    own: Option<Level>,
+    others: Option<Gauge>,
+    /// The two files are not read at one moment: the difference must not step back.
+    most_of_others: u64,
+}
+
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Level {
+    source: Source<Stalls>,
+    some: Share,
+    full: Share,
+}
+
+#[cfg(target_os = "linux")]
+impl Wait {
+    fn open(
+        host: &Path,
+        own: Option<PathBuf>,
+        resource: &'static str,
+        meter: &mut Meter,
+    ) -> Option<Self> {
+        let host = Level::open(host.to_owned(), resource, "host", meter);
+        let own = own.and_then(|file| Level::open(file, resource, "cgroup", meter));
+        if host.is_none() && own.is_none() {
+            return None;
+        }
+        let others =
+            (host.is_some() && own.is_some()).then(|| time(meter, resource, "some", "others"));
+        Some(Self { resource, host, own, others, most_of_others: 0 })
+    }
+
+    fn read(&mut self) -> Result<(), Failure> {
+        let host = self.host.as_mut().map(Level::read).transpose()?;
+        let own = self.own.as_mut().map(Level::read).transpose()?;
+        if let (Some(gauge), Some(host), Some(own)) = (&self.others, host, own) {
+            let now = host.some.total.saturating_sub(own.some.total);
+            self.most_of_others = self.most_of_others.max(now);
+            gauge.set(self.most_of_others as f64 / 1e6);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Level {
+    fn open(
+        file: PathBuf,
+        resource: &'static str,
+        level: &'static str,
+        meter: &mut Meter,
+    ) -> Option<Self> {
+        let mut source = Source::new(file, Stalls::parse);
+        source.read(Duration::ZERO).ok()?;
+        let mut share = |stall| Share::resolve(meter, resource, stall, level);
+        Some(Self { source, some: share("some"), full: share("full") })
+    }
+
+    fn read(&mut self) -> Result<Stalls, Failure> {
+        let stalls = self.source.read(Duration::ZERO)?;
+        self.some.publish(&stalls.some);
+        if let Some(full) = &stalls.full {
+            self.full.publish(full);
+        }
+        Ok(stalls)
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Share {
+    avg10: Gauge,
+    avg60: Gauge,
+    time: Gauge,
+}
+
+#[cfg(target_os = "linux")]
+impl Share {
+    fn resolve(meter: &mut Meter, resource: &str, stall: &str, level: &str) -> Self {
+        let labels =
+            [(semconv::RESOURCE, resource), (semconv::STALL, stall), (semconv::LEVEL, level)];
+        let help = "Share of the time tasks waited, averaged over 10 seconds.";
+        let avg10 = meter.gauge(semconv::PRESSURE_AVG10, Unit::ONE, help, labels);
+        let help = "Share of the time tasks waited, averaged over a minute.";
+        let avg60 = meter.gauge(semconv::PRESSURE_AVG60, Unit::ONE, help, labels);
+        Self { avg10, avg60, time: time(meter, resource, stall, level) }
+    }
+
+    fn publish(&self, stall: &Stall) {
+        self.avg10.set(stall.avg10);
+        self.avg60.set(stall.avg60);
+        self.time.set(stall.total as f64 / 1e6);
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn time(meter: &mut Meter, resource: &str, stall: &str, level: &str) -> Gauge {
+    let labels = [(semconv::RESOURCE, resource), (semconv::STALL, stall), (semconv::LEVEL, level)];
+    let help = "Time in which tasks waited.";
+    meter.counter(semconv::PRESSURE_TIME, Unit::SECONDS, help, labels)
+}
+
+/// What happened at one group's limits.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Events {
+    source: Source<GroupEvents>,
+    high: Gauge,
+    max: Gauge,
+    oom: Gauge,
+    oom_kill: Gauge,
+}
+
+#[cfg(target_os = "linux")]
+impl Events {
+    fn open_all(groups: &Groups, meter: &mut Meter) -> Vec<Self> {
+        let file = match groups.version {
+            Version::V1 => "memory.oom_control",
+            Version::V2 => "memory.events",
+        };
+        let files = groups.folders.iter().filter_map(|folder| {
+            let mut source = Source::new(folder.join(file), GroupEvents::parse);
+            source.read(Duration::ZERO).is_ok().then_some(source)
+        });
+        let levels = files.enumerate().map(|(depth, source)| {
+            let level = group_level(depth);
+            let mut of = |name| event(meter, name, &level);
+            let (high, max, oom, oom_kill) = (of("high"), of("max"), of("oom"), of("oom_kill"));
+            Self { source, high, max, oom, oom_kill }
+        });
+        levels.collect()
+    }
+
+    fn read(&mut self) -> Result<(), Failure> {
+        let events = self.source.read(Duration::ZERO)?;
+        for (gauge, count) in [
+            (&self.high, events.high),
+            (&self.max, events.max),
+            (&self.oom, events.oom),
+            (&self.oom_kill, events.oom_kill),
+        ] {
+            put(gauge, count.map(|count| count as f64));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn event(meter: &mut Meter, event: &str, level: &str) -> Gauge {
+    let help = "How often a group met its limits (high, max), ran out (oom), had a process killed.";
+    let labels = [(semconv::EVENT, event), (semconv::LEVEL, level)];
+    meter.counter(semconv::MEMORY_EVENTS, Unit::known("{event}"), help, labels)
+}
+
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Refaults {
+    anonymous: Gauge,
+    file: Gauge,
+}
+
+#[cfg(target_os = "linux")]
+impl Refaults {
+    fn resolve(meter: &mut Meter, level: &str) -> Self {
+        let mut of = |kind| {
+            let help = "Pages taken back right after they were given up.";
+            let labels = [(semconv::KIND, kind), (semconv::LEVEL, level)];
+            meter.counter(semconv::MEMORY_REFAULTS, Unit::known("{page}"), help, labels)
+        };
+        Self { anonymous: of("anonymous"), file: of("file") }
+    }
+
+    fn publish(&self, anonymous: Option<u64>, file: Option<u64>) {
+        put(&self.anonymous, anonymous.map(|pages| pages as f64));
+        put(&self.file, file.map(|pages| pages as f64));
+    }
+}
+
+/// The own group's CPU quota.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Throttling {
+    source: Source<GroupCpu>,
+    periods: Gauge,
+    throttled: Gauge,
+    time: Gauge,
+}
+
+#[cfg(target_os = "linux")]
+impl Throttling {
+    fn open(groups: &Groups, meter: &mut Meter) -> Option<Self> {
+        let mut source = Source::new(groups.folders.first()?.join("cpu.stat"), GroupCpu::parse);
+        source.read(Duration::ZERO).ok()?.throttled_time?;
+        let period = Unit::known("{period}");
+        Some(Self {
+            source,
+            periods: meter.counter(
+                semconv::CPU_PERIODS,
+                period.clone(),
+                "Periods in which the own group ran under a CPU quota.",
+                [],
+            ),
+            throttled: meter.counter(
+                semconv::CPU_THROTTLED_PERIODS,
+                period,
+                "Periods in which the own group used up its CPU quota.",
+                [],
+            ),
+            time: meter.counter(
+                semconv::CPU_THROTTLED_TIME,
+                Unit::SECONDS,
+                "How long threads of the own group were kept from running by its CPU quota.",
+                [],
+            ),
+        })
+    }
+
+    fn read(&mut self) -> Result<(), Failure> {
+        let stat = self.source.read(Duration::ZERO)?;
+        put(&self.periods, stat.periods.map(|count| count as f64));
+        put(&self.throttled, stat.throttled.map(|count| count as f64));
+        put(&self.time, stat.throttled_time);
+        Ok(())
+    }
+}
