@@ -28,9 +28,7 @@ mod tests;
 pub use config::{Compression, Config, Error, Protocol, Spool, Temporality};
 
 pub(crate) use client::{Exporter, Interrupt, Step};
-pub(crate) use config::Settings;
-pub(crate) use env::Env;
-pub(crate) use health::{Health, Report};
+pub(crate) use health::Health;
 pub(crate) use intake::Intake;
 pub(crate) use resource::Resource;
 

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use crate::{
-    export::otlp::{self, Compression, Config, Error, Protocol, Settings, Temporality},
+    export::otlp::{self, Compression, Config, Error, Protocol, Temporality, config::Settings},
     transport::{
         HAS_TLS,
         Lane::{Alerts, Metrics},
