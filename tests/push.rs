@@ -207,7 +207,8 @@ fn a_receiver_that_misbehaves_stops_nothing() {
     // What was late may have come last.
     let all = metrics(&receiver);
     let most = |name: &str| all.iter().map(|one| one[name].1).fold(0.0, f64::max);
-    let points = |why: &str| most(&format!("otel.sdk.exporter.metric_data_point.exported{{{why}}}"));
+    let points =
+        |why: &str| most(&format!("otel.sdk.exporter.metric_data_point.exported{{{why}}}"));
     assert!(points("error.type=refused") > 50.0, "the 400");
     assert_eq!(points("error.type=rejected"), 2.0);
     assert!(points("") > 50.0);

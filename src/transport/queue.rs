@@ -371,10 +371,6 @@ impl Queue {
         std::mem::take(&mut self.notes)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Requests waiting.
     pub(crate) fn len(&self) -> usize {
         self.lanes.iter().map(VecDeque::len).sum()
@@ -441,7 +437,7 @@ mod tests {
         let mut queue = queue(5);
         queue.push(Lane::Alerts, parcel(1));
         assert_eq!(lost(&mut queue), [(Lane::Alerts, Dropped::QueueFull)]);
-        assert!(queue.is_empty() && queue.bytes() == 0);
+        assert_eq!((queue.len(), queue.bytes()), (0, 0));
     }
 
     #[test]
@@ -544,7 +540,7 @@ mod disk_tests {
         assert_eq!(waiting(&mut second, Lane::Alerts), [1, 2, 3]);
         assert_eq!(waiting(&mut second, Lane::Metrics), [1, 2]);
         second.recover();
-        assert!(second.is_empty() && second.take_losses().is_empty());
+        assert!(second.len() == 0 && second.take_losses().is_empty());
     }
 
     #[test]

@@ -177,11 +177,14 @@ mod tests {
 
     #[test]
     fn explicit_buckets_hold_all_within_one_of_ours() {
-        let mut all = Distribution::default();
-        // 1.0 ends bucket -1; 0.1 lies in bucket -107, which ends at 0.1007.
-        all.positive = filled(&[(-107, 5), (-1, 7), (0, 9), (1_000, 1)]);
-        all.negative = filled(&[(0, 2)]);
-        (all.zero, all.count) = (3, 27);
+        let all = Distribution {
+            // 1.0 ends bucket -1; 0.1 lies in bucket -107, which ends at 0.1007.
+            positive: filled(&[(-107, 5), (-1, 7), (0, 9), (1_000, 1)]),
+            negative: filled(&[(0, 2)]),
+            zero: 3,
+            count: 27,
+            ..Default::default()
+        };
         let sent = explicit(&all, &[-2.0, 0.0, 0.1, 0.101, 1.0, 10.0]);
         assert_eq!(sent.bucket_counts, [0, 5, 0, 5, 7, 9, 1]);
         assert_eq!(sent.explicit_bounds.len(), 6);
@@ -190,9 +193,8 @@ mod tests {
 
     #[test]
     fn what_was_gained_is_the_difference_bucket_by_bucket() {
-        let mut before = Distribution::default();
-        before.positive = filled(&[(3, 5), (7, 1)]);
-        (before.zero, before.count, before.sum) = (1, 7, 10.0);
+        let positive = filled(&[(3, 5), (7, 1)]);
+        let before = Distribution { positive, zero: 1, count: 7, sum: 10.0, ..Default::default() };
         let mut now = before.clone();
         now.positive = filled(&[(-2, 4), (3, 5), (7, 3)]);
         (now.zero, now.count, now.sum) = (2, 14, 16.0);
