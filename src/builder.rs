@@ -9,7 +9,7 @@ use crate::{
     env::{self, Env, Lookup},
     error::{Error, InstallError, Problem},
     export::otlp,
-    front::{self, Recorder},
+    front,
     handle::{self, Highwater},
     name::Unit,
     registry::{DEFAULT_CARDINALITY_LIMIT, Registry},
@@ -288,11 +288,7 @@ impl Builder {
             Box::new(sample::system()),
             Box::new(sample::memory()),
         ];
-        samplers.retain(|default| {
-            let name = default.name();
-            !self.without.iter().any(|left_out| left_out == name)
-                && !self.samplers.iter().any(|own| own.name() == name)
-        });
+        samplers.retain(|default| !self.samplers.iter().any(|own| own.name() == default.name()));
         samplers.extend(self.samplers);
 
         let handle_rules = rules.clone();
@@ -303,6 +299,7 @@ impl Builder {
             clock: Clock::system(),
             tick,
             samplers,
+            disabled_samplers: self.without,
             rules: evaluator,
             sinks,
             export,

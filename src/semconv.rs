@@ -35,6 +35,12 @@ pub const REASON: &str = "reason";
 pub const SERIES_COUNT: &str = "highwater.series.count";
 /// Bytes held by a part of highwater, by `component`.
 pub const OWN_MEMORY: &str = "highwater.own.memory";
+/// A part of highwater: `windows`…
+pub const COMPONENT: &str = "component";
+/// Evaluations of single rules.
+pub const RULE_EVALUATIONS: &str = "highwater.rule.evaluations";
+/// Evaluations of single rules that failed.
+pub const RULE_FAILURES: &str = "highwater.rule.failures";
 /// Mistakes found in the environment at start.
 pub const CONFIG_MISTAKES: &str = "highwater.config.mistakes";
 /// Silences in force.

@@ -55,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) clock: Clock,
     pub(crate) tick: Duration,
     pub(crate) samplers: Vec<Box<dyn Sampler>>,
+    /// The names of those that are switched off.
+    pub(crate) disabled_samplers: Vec<String>,
     pub(crate) rules: Evaluator,
     pub(crate) sinks: Vec<Sink>,
     pub(crate) export: Option<Exporter>,
@@ -113,6 +115,7 @@ impl Engine {
             shared.clone(),
             tick::Parts {
                 samplers: plan.samplers,
+                disabled_samplers: plan.disabled_samplers,
                 rules: plan.rules,
                 actors,
                 courier,
