@@ -14,14 +14,12 @@ use super::{
     intake::{Intake, Topic},
     resource::{Resource, random_u128},
 };
+#[cfg(feature = "grpc")]
+use crate::{export::otlp::Protocol, transport::grpc};
 use crate::{
-    event::Transition,
-    registry::Snapshot,
     sync::Arc,
     transport::{Dropped, Fault, Lane, Parcel, http, retry::Backoff},
 };
-#[cfg(feature = "grpc")]
-use crate::{export::otlp::Protocol, transport::grpc};
 
 /// Between two requests of a backlog, so that a receiver that has just come back is not trampled
 /// by a fleet: an hour of the default interval drains in 18 s.
@@ -112,16 +110,6 @@ impl Exporter {
     /// Where to hand in, from any thread.
     pub(crate) fn intake(&self) -> Intake {
         self.intake.clone()
-    }
-
-    /// See [`Intake::metrics`].
-    pub(crate) fn queue_metrics(&mut self, snapshot: &Snapshot) {
-        self.intake.metrics(snapshot);
-    }
-
-    /// See [`Intake::alerts`].
-    pub(crate) fn queue_alerts(&mut self, transitions: &[Arc<Transition>], observed: SystemTime) {
-        self.intake.alerts(transitions, observed);
     }
 
     /// Makes at most one attempt, alerts first, done by `deadline`. The first call reads what an
