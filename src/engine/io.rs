@@ -109,6 +109,13 @@ impl Drop for Courier {
     }
 }
 
+/// By when an attempt has to be over. Once a stop is asked for, what is left of the time is for
+/// counting what was not delivered.
+fn deadline(stop: &Stop, now: Instant) -> Instant {
+    let left = stop.deadline().map_or(FAR, |at| at.saturating_duration_since(now));
+    now + left - (left / 4).min(Duration::from_millis(100))
+}
+
 struct Worker {
     exporter: Exporter,
     boxes: Arc<Boxes>,
@@ -121,7 +128,7 @@ impl Worker {
         loop {
             let now = Instant::now();
             // One attempt at most, then what came in meanwhile: alerts overtake metrics.
-            let wait = match self.exporter.send_next(now, now + FAR) {
+            let wait = match self.exporter.send_next(now, deadline(stop, now)) {
                 Step::Tried => Some(now),
                 Step::Wait(time) => Some(now + time),
                 Step::Idle | Step::OutOfTime => None,
@@ -155,10 +162,7 @@ impl Worker {
 
     /// One more round for everything, as long as there is time.
     fn finish(mut self, stop: &Stop) {
-        // What is left of the time is for counting what was not delivered.
-        let now = Instant::now();
-        let left = stop.deadline().map_or(FAR, |at| at.saturating_duration_since(now));
-        let deadline = now + left - (left / 4).min(Duration::from_millis(100));
+        let deadline = deadline(stop, Instant::now());
         self.exporter.hurry();
         loop {
             let now = Instant::now();
