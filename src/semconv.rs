@@ -157,6 +157,8 @@ pub const MEMORY_BINDING_UTILIZATION: &str = "highwater.memory.binding.utilizati
 pub const MEMORY_BINDING: &str = "highwater.memory.binding";
 /// Time until a limit is reached at the growth of the last moment.
 pub const MEMORY_RUNWAY: &str = "highwater.memory.runway";
+/// Time until a limit is reached, as a robust trend foresees it.
+pub const MEMORY_TIME_TO_LIMIT: &str = "highwater.memory.time_to_limit";
 /// Where the limit is: `cgroup`, `cgroup.ancestor1`, `host`, `address_space`, `budget`…
 pub const LEVEL: &str = "level";
 

@@ -12,9 +12,7 @@ mod ticks;
 
 #[cfg(test)]
 pub(crate) use manual::ManualClock;
-pub(crate) use ticks::{
-    Source, elapsed_since, ready, recalibrate, seconds_per_tick, source, ticks,
-};
+pub(crate) use ticks::{elapsed_since, ready, recalibrate, seconds_per_tick, ticks};
 
 use std::time::{Duration, Instant, SystemTime};
 

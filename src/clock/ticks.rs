@@ -21,17 +21,11 @@ use crate::sync::{
     fixed::{AtomicU8, AtomicU64, Ordering},
 };
 
-/// What a tick is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// The processor's time-stamp counter.
-    Tsc,
-    /// Nanoseconds of [`Instant`].
-    Std,
-}
-
+/// Nobody has asked yet.
 const UNKNOWN: u8 = 0;
+/// A tick is one of the processor's time-stamp counter.
 const TSC: u8 = 1;
+/// A tick is a nanosecond of [`Instant`].
 const STD: u8 = 2;
 
 static SOURCE: AtomicU8 = AtomicU8::new(UNKNOWN);
@@ -71,12 +65,6 @@ pub(crate) fn seconds_per_tick() -> f64 {
 /// Makes sure that the clock is chosen and [`seconds_per_tick`] known; 100 µs the first time.
 pub(crate) fn ready() {
     STATE.get_or_init(start);
-}
-
-/// What a tick is on this machine.
-pub(crate) fn source() -> Source {
-    ready();
-    if SOURCE.load(Ordering::Relaxed) == TSC { Source::Tsc } else { Source::Std }
 }
 
 /// Sharpens [`seconds_per_tick`]; called once a tick of the engine, it takes under a microsecond
@@ -205,9 +193,9 @@ mod tests {
     fn the_factor_is_known_once_the_clock_is_ready() {
         ready();
         let hertz = 1.0 / seconds_per_tick();
-        match source() {
-            Source::Tsc => assert!((1e8..1e10).contains(&hertz), "{hertz}"),
-            Source::Std => assert_eq!(seconds_per_tick(), 1e-9),
+        match SOURCE.load(Ordering::Relaxed) {
+            TSC => assert!((1e8..1e10).contains(&hertz), "{hertz}"),
+            _ => assert_eq!(seconds_per_tick(), 1e-9),
         }
     }
 }

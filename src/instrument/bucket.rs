@@ -56,24 +56,55 @@ static CELLS: [u64; 64] = {
 };
 
 /// The index of a positive, finite value.
-#[inline]
 pub(crate) fn index(value: f64) -> i32 {
-    debug_assert!(value > 0.0 && value.is_finite());
-    let bits = value.to_bits();
-    let exponent = (bits >> MANTISSA_BITS) as i32;
-    if exponent == 0 {
-        return subnormal_index(value);
-    }
-    let mantissa = bits & MANTISSA;
+    let (octave, bucket) = place(value);
+    octave * PER_OCTAVE as i32 + bucket as i32
+}
+
+/// The octave of a positive, finite value's bucket, and which of the octave's it is.
+#[inline]
+pub(super) fn place(value: f64) -> (i32, usize) {
+    if value < f64::MIN_POSITIVE { subnormal_place(value) } else { normal_place(value) }
+}
+
+/// The place of the absolute value of a normal number.
+#[inline]
+pub(super) fn normal_place(value: f64) -> (i32, usize) {
+    // A power of two is the last of the octave below it.
+    let octave = binade(value) - i32::from(value.to_bits() & MANTISSA == 0);
+    (octave, boundaries_below(value).wrapping_sub(1) % PER_OCTAVE)
+}
+
+/// The place of a positive, normal number, but for powers of two, for which it is `None`.
+///
+/// For the hottest path: the octave waits neither for the table nor for the exception, since the
+/// load that depends on it is the longest chain between two readings of the clock.
+#[inline]
+pub(super) fn usual_place(value: f64) -> Option<(i32, usize)> {
+    let bucket = boundaries_below(value).wrapping_sub(1) % PER_OCTAVE;
+    (value.to_bits() & MANTISSA != 0).then_some((binade(value), bucket))
+}
+
+/// ⌊log2⌋ of a normal number.
+#[inline]
+fn binade(value: f64) -> i32 {
+    debug_assert!(value.is_normal());
+    (value.to_bits() >> MANTISSA_BITS) as i32 % 2048 - 1023
+}
+
+/// How many of its binade's boundaries, 2^(0/32) to 2^(31/32), a number is above.
+#[inline]
+fn boundaries_below(value: f64) -> usize {
+    let mantissa = value.to_bits() & MANTISSA;
     let cell = CELLS[(mantissa >> CELL_SHIFT) as usize];
-    let below = (cell >> MANTISSA_BITS) as i32 + i32::from(mantissa > (cell & MANTISSA));
-    (exponent - 1023) * PER_OCTAVE as i32 + below - 1
+    (cell >> MANTISSA_BITS) as usize + usize::from(mantissa > (cell & MANTISSA))
 }
 
 #[cold]
-fn subnormal_index(value: f64) -> i32 {
+fn subnormal_place(value: f64) -> (i32, usize) {
     // Scaled by 2⁵⁴ it is normal, and exact.
-    index(value * 18_014_398_509_481_984.0) - 54 * PER_OCTAVE as i32
+    let (octave, bucket) = normal_place(value * 18_014_398_509_481_984.0);
+    (octave - 54, bucket)
 }
 
 /// The inclusive upper bound of a bucket, as the greatest double in it.
@@ -101,7 +132,7 @@ pub(crate) fn lower_bound(index: i32) -> f64 {
     f64::from_bits(((1 << MANTISSA_BITS) | mantissa) >> lost)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -190,6 +221,9 @@ mod tests {
                 f64::from_bits(((octave + 1023) as u64) << 52)
             };
             assert_eq!(index(power), octave * 32 - 1, "2^{octave}");
+            if octave >= -1022 {
+                assert_eq!(usual_place(power), None);
+            }
             let next = power.next_up();
             if octave >= -1022 {
                 assert_eq!(index(next), octave * 32, "above 2^{octave}");
@@ -218,6 +252,9 @@ mod tests {
             let value = f64::from_bits(bits);
             let i = index(value);
             proptest::prop_assert!(lower_bound(i) < value && value <= upper_bound(i));
+            if value.is_normal() && let Some(usual) = usual_place(value) {
+                proptest::prop_assert_eq!(usual, place(value));
+            }
         }
     }
 }

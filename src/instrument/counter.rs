@@ -96,8 +96,14 @@ impl UpDownCore {
     #[inline]
     pub(crate) fn add(&self, by: i64) {
         if self.live.load(Ordering::Relaxed) {
-            self.cells.add(lease::current(), by as u64);
+            self.add_at(lease::current(), by);
         }
+    }
+
+    /// Adds whether or not it is live, for who knows.
+    #[inline]
+    pub(super) fn add_at(&self, slot: Slot, by: i64) {
+        self.cells.add(slot, by as u64);
     }
 
     /// The sum as far as it has been read: while others write, an addition read here may miss the
@@ -114,8 +120,8 @@ impl UpDownCore {
 /// A sum in parts, modulo 2⁶⁴.
 #[derive(Debug)]
 pub(super) struct Cells {
-    row: Option<Row<AtomicU64, CELL_STRIDE>>,
-    /// For threads without a cell of their own, and what is raised.
+    row: Row<AtomicU64, CELL_STRIDE>,
+    /// For what has no cell of its own, and what is raised.
     home: AtomicU64,
     store: &'static Store,
 }
@@ -127,18 +133,18 @@ impl Cells {
 
     #[inline]
     pub(super) fn add(&self, slot: Slot, by: u64) {
-        match self.row.as_ref().and_then(|row| row.get(slot.shard())) {
+        match self.row.get(slot.shard()) {
             // The only writer: a load and a store.
             Some(cell) if !slot.is_shared() => {
                 cell.store(cell.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
             }
-            Some(cell) => {
-                cell.fetch_add(by, Ordering::Relaxed);
-            }
-            None => {
-                self.home.fetch_add(by, Ordering::Relaxed);
-            }
+            cell => Self::add_shared(cell.unwrap_or(&self.home), by),
         }
+    }
+
+    #[inline(never)]
+    fn add_shared(cell: &AtomicU64, by: u64) {
+        cell.fetch_add(by, Ordering::Relaxed);
     }
 
     fn raise(&self, total: u64) {
@@ -161,9 +167,7 @@ impl Cells {
     }
 
     fn parts(&self) -> u64 {
-        self.row.as_ref().map_or(0, |row| {
-            row.iter().fold(0, |sum, cell| sum.wrapping_add(cell.load(Ordering::Relaxed)))
-        })
+        self.row.iter().fold(0, |sum, cell| sum.wrapping_add(cell.load(Ordering::Relaxed)))
     }
 
     pub(super) fn total(&self) -> u64 {
@@ -174,10 +178,8 @@ impl Cells {
 impl Drop for Cells {
     fn drop(&mut self) {
         // The last handle is gone: nobody adds.
-        if let Some(row) = self.row.take() {
-            row.iter().for_each(|cell| cell.store(0, Ordering::Relaxed));
-            self.store.cells.give_back(row);
-        }
+        self.row.iter().for_each(|cell| cell.store(0, Ordering::Relaxed));
+        self.store.cells.give_back(&mut self.row);
     }
 }
 

@@ -202,7 +202,7 @@ impl Distribution {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::instrument::bucket::index;

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use super::{
-    bucket::{self, PER_OCTAVE},
+    bucket::{PER_OCTAVE, normal_place, place, usual_place},
     distribution::Delta,
     drops::{DropReason, Drops},
     lease::{self, Slot},
@@ -59,8 +59,8 @@ pub(crate) struct HistogramCore {
     live: AtomicBool,
     measure: Measure,
     store: &'static Store,
-    /// `None` beyond the process's limit: then every record is counted as dropped.
-    row: Option<Row<Shard, SHARD_STRIDE>>,
+    /// None beyond the process's limit: then every record is counted as dropped.
+    row: Row<Shard, SHARD_STRIDE>,
     drops: Arc<Drops>,
     /// What has been folded so far. Locked by [`fold`](Self::fold) only.
     seen: Mutex<Seen>,
@@ -94,46 +94,87 @@ impl HistogramCore {
         self.live.load(Ordering::Relaxed)
     }
 
-    /// Records a duration in ticks; only on a core of [`Measure::Time`].
+    /// Records a duration in ticks, below 2⁶³; only on a core of [`Measure::Time`].
     #[inline]
     pub(crate) fn record_ticks(&self, ticks: u64) {
-        debug_assert_eq!(self.measure, Measure::Time);
         if self.is_live() {
-            // As i64, which it fits for 58 years at 5 GHz: the conversion is one instruction.
-            let seconds = ticks as i64 as f64 * clock::seconds_per_tick();
-            self.record(lease::current(), time_record(ticks, seconds));
+            self.record_ticks_at(lease::current(), ticks);
+        }
+    }
+
+    /// Records whether or not it is live, for who knows.
+    #[inline]
+    pub(super) fn record_ticks_at(&self, slot: Slot, ticks: u64) {
+        debug_assert_eq!(self.measure, Measure::Time);
+        // As i64: the conversion is one instruction.
+        let seconds = ticks as i64 as f64 * clock::seconds_per_tick();
+        let done = ticks != 0
+            && usual_place(seconds)
+                .is_some_and(|place| self.record_near(slot, || time_record(ticks, place)));
+        if !done {
+            self.record_ticks_far(slot, ticks, seconds);
         }
     }
 
     /// Records what [`clock::elapsed_since`] gave: a duration below zero is zero, and counted.
     #[inline]
-    pub(super) fn record_elapsed(&self, ticks: Option<u64>) {
+    pub(super) fn record_elapsed_at(&self, slot: Slot, ticks: Option<u64>) {
         match ticks {
-            Some(ticks) => self.record_ticks(ticks),
-            None => {
-                self.drops.count(DropReason::NegativeDuration);
-                self.record_ticks(0);
-            }
+            Some(ticks) => self.record_ticks_at(slot, ticks),
+            None => self.record_negative(slot),
         }
+    }
+
+    #[cold]
+    fn record_negative(&self, slot: Slot) {
+        self.drops.count(DropReason::NegativeDuration);
+        self.record_ticks_at(slot, 0);
     }
 
     /// Records a value in the metric's unit: seconds if it measures time.
+    #[inline]
     pub(crate) fn record_value(&self, value: f64) {
-        self.record_value_at(lease::current(), value);
+        if self.is_live() {
+            self.record_value_at(lease::current(), value);
+        }
     }
 
     #[inline]
-    pub(super) fn record_value_at(&self, slot: Slot, value: f64) {
-        if !self.is_live() {
-            return;
+    fn record_value_at(&self, slot: Slot, value: f64) {
+        let done = self.measure == Measure::Value
+            && value.is_normal()
+            && self.record_near(slot, || value_record(value, normal_place(value)));
+        if !done {
+            self.record_value_far(slot, value);
         }
+    }
+
+    /// The usual case, inlined: a shard of the thread's own that has seen the octave.
+    #[inline(always)]
+    fn record_near(&self, slot: Slot, record: impl FnOnce() -> Record) -> bool {
+        match self.row.get(slot.shard()) {
+            Some(shard) if !slot.is_shared() => {
+                shard.record_near::<Alone>(&self.store.pool, record())
+            }
+            _ => false,
+        }
+    }
+
+    #[inline(never)]
+    fn record_ticks_far(&self, slot: Slot, ticks: u64, seconds: f64) {
+        let place = if ticks == 0 { (0, 0) } else { place(seconds) };
+        self.record_far(slot, time_record(ticks, place));
+    }
+
+    #[inline(never)]
+    fn record_value_far(&self, slot: Slot, value: f64) {
         if !value.is_finite() {
             self.drops.count(DropReason::NotFinite);
-            return;
-        }
-        match self.measure {
-            Measure::Value => self.record(slot, value_record(value)),
-            Measure::Time => self.record_seconds(slot, value),
+        } else if self.measure == Measure::Time {
+            self.record_seconds(slot, value);
+        } else {
+            let place = if value == 0.0 { (0, 0) } else { place(value.abs()) };
+            self.record_far(slot, value_record(value, place));
         }
     }
 
@@ -144,32 +185,19 @@ impl HistogramCore {
         } else if ticks >= i64::MAX as f64 {
             self.drops.count(DropReason::NotFinite);
         } else {
-            self.record(slot, time_record(ticks as u64, seconds));
+            // The bucket by what was given, not by whole ticks.
+            self.record_ticks_far(slot, ticks as u64, seconds);
         }
     }
 
-    #[inline]
-    fn record(&self, slot: Slot, record: Record) {
-        let shard = self.row.as_ref().and_then(|row| row.get(slot.shard()));
-        let done = match shard {
-            Some(shard) if !slot.is_shared() => shard.record::<Alone>(&self.store.pool, record),
-            _ => false,
-        };
-        if !done {
-            self.record_shared(slot, record);
-        }
-    }
-
-    /// What has no shard of its own, and what found no room there.
-    #[inline(never)]
-    fn record_shared(&self, slot: Slot, record: Record) {
-        let pool: &Pool = &self.store.pool;
-        let shard = if slot.is_shared() { slot } else { Slot::HOME };
-        let done = self
-            .row
-            .as_ref()
-            .and_then(|row| row.get(shard.shard()))
-            .is_some_and(|shard| shard.record::<Together>(pool, record));
+    /// Every other case: an octave new to the shard, a shared shard, an empty pool.
+    fn record_far(&self, slot: Slot, record: Record) {
+        let pool = &self.store.pool;
+        let own = |slot: Slot| self.row.get(slot.shard());
+        let alone = !slot.is_shared();
+        let done = alone && own(slot).is_some_and(|shard| shard.record::<Alone>(pool, record))
+            || own(if alone { Slot::HOME } else { slot })
+                .is_some_and(|shard| shard.record::<Together>(pool, record));
         if !done {
             self.drops.count(DropReason::Storage);
         }
@@ -180,7 +208,7 @@ impl HistogramCore {
     /// Allocates when an octave is seen for the first time, and when `into` must grow.
     pub(crate) fn fold(&self, into: &mut Delta) {
         into.clear();
-        let Some(row) = &self.row else { return };
+        let row = &self.row;
         let mut seen = self.seen.lock();
         // Acquire: pairs with the release in `Shard::record`.
         let count = row
@@ -270,21 +298,18 @@ impl Seen {
 impl Drop for HistogramCore {
     fn drop(&mut self) {
         // The last handle is gone: nobody records, and what was recorded happened before.
-        if let Some(row) = self.row.take() {
-            for shard in row.iter().filter(|shard| !shard.is_untouched()) {
-                shard.reset(&self.store.pool);
-            }
-            self.store.shards.give_back(row);
+        for shard in self.row.iter().filter(|shard| !shard.is_untouched()) {
+            shard.reset(&self.store.pool);
         }
+        self.store.shards.give_back(&mut self.row);
     }
 }
 
-/// `ticks` below 2⁶³, `seconds` not negative.
 #[inline]
-fn time_record(ticks: u64, seconds: f64) -> Record {
-    let (key, bucket) = place(seconds);
+fn time_record(ticks: u64, (octave, bucket): (i32, usize)) -> Record {
+    let key = if ticks == 0 { Key::ZERO } else { Key::new(octave, false) };
     // One more, so that zero ticks are not "none".
-    Record { key, bucket, order: ticks + 1, amount: Amount::Ticks(ticks), times: 1 }
+    Record { key, bucket, order: ticks + 1, amount: Amount::Ticks(ticks) }
 }
 
 fn time_of(order: u64) -> f64 {
@@ -292,26 +317,16 @@ fn time_of(order: u64) -> f64 {
 }
 
 #[inline]
-fn value_record(value: f64) -> Record {
-    let (key, bucket) = place(value);
+fn value_record(value: f64, (octave, bucket): (i32, usize)) -> Record {
+    let key = if value == 0.0 { Key::ZERO } else { Key::new(octave, value < 0.0) };
     let bits = value.to_bits();
     // Integers in the order of the numbers: flip all bits of a negative one, else the sign's.
     let order = bits ^ (((bits as i64 >> 63) as u64) | 1 << 63);
-    Record { key, bucket, order, amount: Amount::Value(value), times: 1 }
+    Record { key, bucket, order, amount: Amount::Value(value) }
 }
 
 fn value_of(order: u64) -> f64 {
     f64::from_bits(order ^ (((!order as i64 >> 63) as u64) | 1 << 63))
-}
-
-#[inline]
-fn place(value: f64) -> (Key, usize) {
-    if value == 0.0 {
-        return (Key::ZERO, 0);
-    }
-    let index = bucket::index(value.abs());
-    let key = Key::new(index >> bucket::SCALE, value < 0.0);
-    (key, (index & (PER_OCTAVE as i32 - 1)) as usize)
 }
 
 #[cfg(all(test, not(loom)))]

@@ -2,7 +2,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::instrument::{distribution::Distribution, lease::Leases};
+use crate::instrument::{bucket::index, distribution::Distribution, lease::Leases};
 
 fn store(width: usize) -> &'static Store {
     Box::leak(Box::new(Store::new(width, 8)))
@@ -72,7 +72,7 @@ fn seconds_given_to_a_timer_become_ticks() {
 fn a_duration_below_zero_is_zero_and_counted() {
     let drops = Arc::new(Drops::default());
     let core = HistogramCore::new(Measure::Time, drops.clone());
-    core.record_elapsed(None);
+    core.record_elapsed_at(lease::current(), None);
     assert_eq!((all(&core).zero, drops.total(DropReason::NegativeDuration)), (1, 1));
 }
 
@@ -137,7 +137,7 @@ fn an_exclusive_shard_that_runs_out_of_directory_uses_the_home_shard() {
     assert_eq!(all.count, 2 * 2098);
     assert_eq!(all.positive.iter().count(), 2098);
     assert_eq!(all.negative, all.positive);
-    let own = core.row.as_ref().unwrap().get(slot.shard()).unwrap();
+    let own = core.row.get(slot.shard()).unwrap();
     let mut octaves = 0;
     own.each_key(&store.pool, |_| octaves += 1);
     assert!(octaves <= 39, "{octaves}");
@@ -240,9 +240,9 @@ proptest! {
             if *value == 0.0 {
                 expected.zero += 1;
             } else if *value > 0.0 {
-                expected.positive.add(bucket::index(*value), 1);
+                expected.positive.add(index(*value), 1);
             } else {
-                expected.negative.add(bucket::index(-value), 1);
+                expected.negative.add(index(-value), 1);
             }
         }
         prop_assert_eq!(all.positive, expected.positive);
@@ -262,7 +262,7 @@ proptest! {
     #[test]
     fn orders_are_those_of_the_numbers(a in any::<f64>(), b in any::<f64>()) {
         prop_assume!(a.is_finite() && b.is_finite());
-        let order = |value| value_record(value).order;
+        let order = |value| value_record(value, (0, 0)).order;
         prop_assert_eq!(order(a).cmp(&order(b)), a.total_cmp(&b));
         prop_assert_eq!(value_of(order(a)).to_bits(), a.to_bits());
         prop_assert!(order(a) != 0 && order(a) != u64::MAX);

@@ -8,6 +8,7 @@ use std::{fmt, future::Future, time::Duration};
 use super::{
     counter::UpDownCounter,
     histogram::Histogram,
+    lease,
     timed::{ClassifiedTimed, Timed, TryTimed},
 };
 use crate::{
@@ -64,24 +65,28 @@ impl QueryCore {
     #[inline]
     fn begin(&self) -> Option<u64> {
         self.duration.0.is_live().then(|| {
-            self.in_flight.0.add(1);
+            self.in_flight.0.add_at(lease::current(), 1);
             // Last, so that our own work is not in the measurement.
             clock::ticks()
         })
     }
 
+    // What has begun is ended whether or not the instance has stopped meanwhile: nobody looks.
+
     #[inline]
     fn succeed(&self, started: u64) {
         let elapsed = clock::elapsed_since(started);
-        self.duration.0.record_elapsed(elapsed);
-        self.in_flight.0.add(-1);
+        let slot = lease::current();
+        self.duration.0.record_elapsed_at(slot, elapsed);
+        self.in_flight.0.add_at(slot, -1);
     }
 
     #[inline(never)]
     fn fail(&self, started: u64, error_type: &str) {
         let elapsed = clock::elapsed_since(started);
-        self.with_failures(error_type, |series| series.0.record_elapsed(elapsed));
-        self.in_flight.0.add(-1);
+        let slot = lease::current();
+        self.with_failures(error_type, |series| series.0.record_elapsed_at(slot, elapsed));
+        self.in_flight.0.add_at(slot, -1);
     }
 
     /// The call ended, nobody said how.

@@ -6,7 +6,7 @@ use std::{
 
 use super::*;
 use crate::{
-    instrument::{CounterCore, Delta, Distribution, HistogramCore, Measure, UpDownCore},
+    instrument::{Delta, HistogramCore, Measure, UpDownCore},
     sync::Mutex,
 };
 

@@ -13,15 +13,19 @@
 //! who has seen it has seen all of the record. Sum and buckets are not one: a reading may hold a
 //! record's bucket without its share of the sum, which then is in the next.
 
-use super::storage::{Chunk, Pool, Zeroed};
+use super::{
+    bucket::PER_OCTAVE,
+    storage::{Chunk, ID_BITS, Pool, Zeroed},
+};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Names an octave of positive or negative values, or zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key(u32);
 
-/// Makes the least octave (-1075, below 2^-1074) a key whose tag is not zero.
-const BIAS: i32 = 1088;
+/// Makes the least octave (-1075, below 2^-1074) a key whose tag is not zero; and a double's
+/// exponent end in the same three bits as its key.
+const BIAS: i32 = 1087;
 const NEGATIVE: u32 = 4096;
 
 impl Key {
@@ -29,7 +33,7 @@ impl Key {
 
     #[inline]
     pub(super) fn new(octave: i32, negative: bool) -> Self {
-        Self((octave + BIAS) as u32 + if negative { NEGATIVE } else { 0 })
+        Self((octave + BIAS) as u32 + u32::from(negative) * NEGATIVE)
     }
 
     pub(super) fn is_negative(self) -> bool {
@@ -51,8 +55,6 @@ impl Key {
         (self.0 & 7) as usize
     }
 }
-
-const ID_BITS: u32 = 22;
 
 #[inline]
 fn entry(key: Key, id: u32) -> u32 {
@@ -162,7 +164,8 @@ impl Mode for Together {
 /// become NaN nor infinite.
 #[inline]
 fn plus(sum: u64, by: f64) -> u64 {
-    (f64::from_bits(sum) + by).clamp(f64::MIN, f64::MAX).to_bits()
+    let sum = f64::from_bits(sum) + by;
+    if sum.is_finite() { sum.to_bits() } else { f64::MAX.copysign(sum).to_bits() }
 }
 
 /// What is added to the sum.
@@ -181,7 +184,6 @@ pub(super) struct Record {
     /// The value as an integer of the same order, neither 0 nor `u64::MAX`.
     pub(super) order: u64,
     pub(super) amount: Amount,
-    pub(super) times: u32,
 }
 
 /// All zeroes is an empty shard.
@@ -218,33 +220,41 @@ unsafe impl Zeroed for Shard {
 }
 
 impl Shard {
+    /// Counts a value if its octave is where it is looked for first; else `false`, and nothing is
+    /// counted.
+    #[inline(always)]
+    pub(super) fn record_near<M: Mode>(&self, pool: &Pool, record: Record) -> bool {
+        let near = self.directory[record.key.place()].load(Ordering::Acquire);
+        let found = near >> ID_BITS == record.key.tag();
+        if found {
+            self.count_in::<M>(pool.get(entry_id(near)), record);
+        }
+        found
+    }
+
     /// Counts a value; `false`, and nothing is counted, if there is no chunk to be had for its
     /// octave.
-    #[inline(always)]
     pub(super) fn record<M: Mode>(&self, pool: &Pool, record: Record) -> bool {
-        let near = self.directory[record.key.place()].load(Ordering::Acquire);
-        let chunk = if near >> ID_BITS == record.key.tag() {
-            pool.get(entry_id(near))
-        } else {
-            match self.find_or_add::<M>(pool, record.key) {
-                Some(chunk) => chunk,
-                None => return false,
-            }
-        };
+        let chunk = self.find_or_add::<M>(pool, record.key);
+        if let Some(chunk) = chunk {
+            self.count_in::<M>(chunk, record);
+        }
+        chunk.is_some()
+    }
+
+    #[inline(always)]
+    fn count_in<M: Mode>(&self, chunk: &Chunk, record: Record) {
         M::raise(&self.max, record.order);
         M::raise(&self.not_min, !record.order);
-        M::add_u32(&chunk.0[record.bucket & 31], record.times, Ordering::Relaxed);
+        M::add_u32(&chunk.0[record.bucket % PER_OCTAVE], 1, Ordering::Relaxed);
         match record.amount {
             Amount::Ticks(ticks) => M::add_u64(&self.sum, ticks),
             Amount::Value(value) => M::add_f64(&self.sum, value),
         }
         // Release: the reader that sees the count sees all of the above.
-        M::add_u32(&self.count, record.times, Ordering::Release);
-        true
+        M::add_u32(&self.count, 1, Ordering::Release);
     }
 
-    #[cold]
-    #[inline(never)]
     fn find_or_add<M: Mode>(&self, pool: &Pool, key: Key) -> Option<&'static Chunk> {
         if let Some(found) = claim::<M>(&self.directory[key.place()], pool, key)? {
             return Some(found);

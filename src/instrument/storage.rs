@@ -57,7 +57,7 @@ fn zeroed<T: Zeroed>(len: usize) -> Option<&'static [T]> {
     Some(Vec::leak((0..len).map(|_| T::zero()).collect()))
 }
 
-/// One cell for each shard, `STRIDE` apart.
+/// One cell for each shard, `STRIDE` apart; none at all beyond the slab's limit.
 #[derive(Debug)]
 pub(super) struct Row<T: 'static, const STRIDE: usize>(&'static [T]);
 
@@ -65,6 +65,10 @@ impl<T, const STRIDE: usize> Row<T, STRIDE> {
     #[inline]
     pub(super) fn get(&self, shard: usize) -> Option<&'static T> {
         self.0.get(shard * STRIDE)
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// All cells, from shard 0 on.
@@ -99,17 +103,18 @@ impl<T: Zeroed, const STRIDE: usize> Slab<T, STRIDE> {
         Self { shards, max_rows, state: Mutex::new(state) }
     }
 
-    /// A row of zeroes; `None` beyond the limit. May allocate.
-    pub(super) fn take(&self) -> Option<Row<T, STRIDE>> {
+    /// A row of zeroes, or [none](Row::is_none) beyond the limit. May allocate.
+    pub(super) fn take(&self) -> Row<T, STRIDE> {
         let mut state = self.state.lock();
         if let Some(row) = state.free.pop() {
-            return Some(row);
+            return row;
         }
         if state.rows >= self.max_rows {
-            return None;
+            return Row(&[]);
         }
         if state.left == 0 {
-            state.segment = zeroed(self.shards * STRIDE)?;
+            let Some(segment) = zeroed(self.shards * STRIDE) else { return Row(&[]) };
+            state.segment = segment;
             state.left = Self::ROWS;
         }
         // The last cell of the row is in the last shard's stretch: nothing beyond belongs to it.
@@ -117,12 +122,14 @@ impl<T: Zeroed, const STRIDE: usize> Slab<T, STRIDE> {
         state.segment = &state.segment[1..];
         state.left -= 1;
         state.rows += 1;
-        Some(row)
+        row
     }
 
-    /// Takes back a row that its owner has zeroed.
-    pub(super) fn give_back(&self, row: Row<T, STRIDE>) {
-        self.state.lock().free.push(row);
+    /// Takes back a row, leaving none. Its owner has zeroed it.
+    pub(super) fn give_back(&self, row: &mut Row<T, STRIDE>) {
+        if !row.is_none() {
+            self.state.lock().free.push(std::mem::replace(row, Row(&[])));
+        }
     }
 
     /// Rows in use.
@@ -148,8 +155,13 @@ unsafe impl Zeroed for Chunk {
 
 /// Chunks in a segment: 1 MiB.
 const SEGMENT: u32 = if cfg!(loom) { 4 } else { 8192 };
+/// As many as an id can name, so that looking one up needs no check.
+const SEGMENTS: usize = if cfg!(loom) { 1 } else { (1 << ID_BITS) / SEGMENT as usize };
 /// The hard limit: 128 MiB.
-const SEGMENTS: usize = if cfg!(loom) { 1 } else { 128 };
+const MAX_SEGMENTS: usize = if cfg!(loom) { 1 } else { 128 };
+
+/// How wide a chunk's id is.
+pub(super) const ID_BITS: u32 = 22;
 
 /// Chunks for all histograms. A chunk is named by its id; 0 names none.
 #[derive(Debug)]
@@ -184,9 +196,13 @@ impl Pool {
     #[allow(unsafe_code)]
     pub(super) fn get(&self, id: u32) -> &'static Chunk {
         debug_assert!(id != 0 && id < self.fresh.load(Ordering::Relaxed));
+        let id = id & ((1 << ID_BITS) - 1);
+        // A branch to be predicted, where looking the segment up is a load to be waited for: most
+        // services never need the second segment.
+        let segment = if id < SEGMENT { 0 } else { id / SEGMENT };
         // Relaxed: `grow` stored the segment before it raised the limit (release), `take` saw the
         // limit (acquire) before it handed out the id, and ids travel by release and acquire.
-        let segment = self.segments[(id / SEGMENT) as usize].load(Ordering::Relaxed);
+        let segment = self.segments[segment as usize].load(Ordering::Relaxed);
         // SAFETY: an id below the limit lies in a segment of `SEGMENT` chunks that is never freed.
         unsafe { &*segment.add((id % SEGMENT) as usize) }
     }
@@ -267,7 +283,7 @@ impl Pool {
             let limit = self.limit.load(Ordering::Relaxed);
             // The first limit is 1, since id 0 is never handed out.
             let segment = limit.div_ceil(SEGMENT) as usize - usize::from(limit == 1);
-            if limit >= want || segment >= SEGMENTS {
+            if limit >= want || segment >= MAX_SEGMENTS {
                 return;
             }
             let Some(memory) = zeroed::<Chunk>(SEGMENT as usize) else { return };
@@ -290,7 +306,7 @@ mod tests {
     #[test]
     fn rows_do_not_overlap_and_are_recycled() {
         let slab = Slab::<AtomicU64, 128>::new(3, 200);
-        let rows: Vec<_> = (0..200).map(|_| slab.take().unwrap()).collect();
+        let mut rows: Vec<_> = (0..200).map(|_| slab.take()).collect();
         assert!(slab.take().is_none());
         for (at, row) in rows.iter().enumerate() {
             for cell in row.iter() {
@@ -300,10 +316,10 @@ mod tests {
             assert!(row.get(2).is_some() && row.get(3).is_none());
         }
         assert_eq!(slab.used(), 200);
-        let mut rows = rows;
-        slab.give_back(rows.pop().unwrap());
+        slab.give_back(&mut rows[199]);
+        assert!(rows[199].is_none());
         assert_eq!(slab.used(), 199);
-        assert_eq!(slab.take().unwrap().get(0).unwrap().load(Ordering::Relaxed), 200);
+        assert_eq!(slab.take().get(0).unwrap().load(Ordering::Relaxed), 200);
     }
 
     #[test]

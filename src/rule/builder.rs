@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    bind::LE,
     condition::Condition,
     error::{Error, Mistake},
     expr::{Expr, NAME, Selector},
+    index::LE,
     lifecycle::Timing,
     template::Template,
 };

@@ -1,0 +1,146 @@
+//! What must hold in every order the memory model allows.
+use super::{
+    counter::Cells,
+    distribution::{Delta, Distribution},
+    drops::Drops,
+    histogram::{HistogramCore, Measure},
+    lease::{Leases, Slot},
+    store::Store,
+};
+use crate::sync::Arc;
+
+fn store(width: usize) -> &'static Store {
+    Box::leak(Box::new(Store::new(width, 1)))
+}
+
+fn core(store: &'static Store) -> Arc<HistogramCore> {
+    crate::clock::ready();
+    Arc::new(HistogramCore::within(store, Measure::Time, Default::default()))
+}
+
+fn model(check: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.check(check);
+}
+
+fn total(core: &HistogramCore) -> Distribution {
+    let (mut all, mut delta) = (Distribution::default(), Delta::default());
+    core.fold(&mut delta);
+    all.add(&delta);
+    all
+}
+
+/// The next holder of a shard goes on where the last one stopped.
+#[test]
+fn a_lease_handed_over_loses_nothing() {
+    model(|| {
+        let leases = Arc::new(Leases::new(1, 1));
+        let store = store(leases.shards());
+        let core = core(store);
+        let threads = [1u64, 2].map(|ticks| {
+            let (leases, core) = (leases.clone(), core.clone());
+            loom::thread::spawn(move || {
+                let slot = leases.take();
+                core.record_ticks_at(slot, ticks * 1000 + 1);
+                leases.give_back(slot);
+            })
+        });
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let all = total(&core);
+        assert_eq!(all.count, 2);
+        let tick = crate::clock::seconds_per_tick();
+        assert!((all.sum - 3002.0 * tick).abs() < tick / 2.0);
+    });
+}
+
+/// Two threads name the chunk of a new octave at once: one wins, the other's chunk goes back.
+#[test]
+fn an_octave_new_to_a_shared_shard_gets_one_chunk() {
+    model(|| {
+        let store = store(1);
+        let core = core(store);
+        let threads = [0, 0].map(|_| {
+            let core = core.clone();
+            loom::thread::spawn(move || core.record_ticks_at(Slot::HOME, 1001))
+        });
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(total(&core).count, 2);
+        assert_eq!(store.pool.used(), 1);
+    });
+}
+
+/// A reader among writers sees each record once, sooner or later.
+#[test]
+fn folding_while_recording_counts_everything_once() {
+    model(|| {
+        let leases = Leases::new(1, 1);
+        let core = core(store(leases.shards()));
+        let slot = leases.take();
+        let writer = {
+            let core = core.clone();
+            loom::thread::spawn(move || {
+                core.record_ticks_at(slot, 1001);
+                core.record_ticks_at(slot, 1002);
+            })
+        };
+        let (mut all, mut delta) = (Distribution::default(), Delta::default());
+        for _ in 0..2 {
+            core.fold(&mut delta);
+            assert!(delta.count <= 2 && delta.sum >= 0.0);
+            all.add(&delta);
+        }
+        writer.join().unwrap();
+        core.fold(&mut delta);
+        all.add(&delta);
+        let tick = crate::clock::seconds_per_tick();
+        assert_eq!(all.count, 2);
+        assert!((all.sum - 2003.0 * tick).abs() < tick / 2.0);
+        assert_eq!((all.min, all.max), (1001.0 * tick, 1002.0 * tick));
+    });
+}
+
+/// Sums survive a handover too, and the reader never sees them shrink.
+#[test]
+fn a_counter_only_grows() {
+    model(|| {
+        let leases = Arc::new(Leases::new(1, 1));
+        let cells = Arc::new(Cells::new(store(leases.shards())));
+        let threads = [1, 2].map(|by| {
+            let (leases, cells) = (leases.clone(), cells.clone());
+            loom::thread::spawn(move || {
+                let slot = leases.take();
+                cells.add(slot, by);
+                leases.give_back(slot);
+            })
+        });
+        let first = cells.total();
+        assert!(cells.total() >= first);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(cells.total(), 3);
+    });
+}
+
+/// A chunk that comes back while another thread is about to take it is not handed out twice.
+#[test]
+fn a_recycled_chunk_has_one_owner() {
+    model(|| {
+        let store = store(1);
+        store.pool.top_up(2);
+        let (a, b) = (store.pool.take().unwrap(), store.pool.take().unwrap());
+        store.pool.give_back(a);
+        store.pool.give_back(b);
+        let own = || {
+            let id = store.pool.take().unwrap();
+            let word = &store.pool.get(id).0[1];
+            use crate::sync::Ordering::Relaxed;
+            assert_eq!(word.fetch_add(1, Relaxed), 0);
+            word.store(0, Relaxed);
+            store.pool.give_back(id);
+        };
+        let other = loom::thread::spawn(own);
+        own();
+        other.join().unwrap();
+        assert_eq!(store.pool.used(), 0);
+    });
+}
