@@ -6,6 +6,7 @@
 //! to do.
 
 mod act;
+mod errand;
 mod io;
 mod mailbox;
 mod publish;
@@ -98,7 +99,9 @@ impl Engine {
 
         let mut actors = None;
         if !plan.sinks.is_empty() {
-            let started = Actors::start(plan.sinks, losses.clone(), shared.stop.clone(), now);
+            let intake = plan.export.as_ref().map(Exporter::intake);
+            let started =
+                Actors::start(plan.sinks, intake, losses.clone(), shared.stop.clone(), now);
             actors = Some(started.map_err(refused(act::NAME))?);
             threads.push(act::NAME);
         }

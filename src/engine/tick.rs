@@ -11,6 +11,7 @@ use std::{
 use super::{
     Shared,
     act::Actors,
+    errand::Errand,
     io::Courier,
     publish::AlertSeries,
     silence_file::SilenceFile,
@@ -191,14 +192,13 @@ impl Ticker {
             } else {
                 transition
             };
+            let told = !transition.silenced && notifies(&transition);
+            let errand = Errand::new(transition);
             if let Some(courier) = &self.courier {
-                courier.alert(&transition);
+                courier.alert(&errand);
             }
-            if let Some(actors) = &self.actors
-                && !transition.silenced
-                && notifies(&transition)
-            {
-                actors.tell(&transition);
+            if let Some(actors) = self.actors.as_ref().filter(|_| told) {
+                actors.tell(&errand);
             }
         }
     }

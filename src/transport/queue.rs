@@ -147,7 +147,8 @@ impl Queue {
         disk.pause = Some(Instant::now() + DISK_PAUSE);
     }
 
-    /// Takes in what an earlier process left. Reads all of it: for the `highwater-io` thread, once.
+    /// Takes in what processes left that are dead by now. Reads all of it: for the `highwater-io`
+    /// thread, now and then.
     pub(crate) fn recover(&mut self) {
         let spool = self.disk.as_mut().and_then(|disk| disk.spool.as_mut());
         let Some(recovered) = spool.map(Spool::recover) else { return };

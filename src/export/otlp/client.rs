@@ -14,15 +14,15 @@ use super::{
     intake::{Intake, Topic},
     resource::{Resource, random_u128},
 };
+#[cfg(feature = "grpc")]
+use crate::{export::otlp::Protocol, transport::grpc};
 use crate::{
-    event::Transition,
-    registry::Snapshot,
     sync::Arc,
     transport::{Dropped, Fault, Lane, Parcel, http, retry::Backoff},
 };
-#[cfg(feature = "grpc")]
-use crate::{export::otlp::Protocol, transport::grpc};
 
+/// How often the spool is searched for what other processes left.
+const RECOVERY: Duration = Duration::from_secs(10);
 /// Between two requests of a backlog, so that a receiver that has just come back is not trampled
 /// by a fleet: an hour of the default interval drains in 18 s.
 const PACE: Duration = Duration::from_millis(50);
@@ -33,7 +33,8 @@ pub(crate) struct Exporter {
     /// By [`Lane`].
     routes: [Option<Route>; 2],
     interval: Duration,
-    recovered: bool,
+    /// When the spool was last searched for what others left.
+    recovered: Option<Instant>,
     /// No backlog before.
     paced: Option<Instant>,
     hurried: bool,
@@ -93,7 +94,7 @@ impl Exporter {
         let [alerts, metrics] = settings.targets;
         let routes = [Route::new(alerts)?, Route::new(metrics)?];
         let interval = settings.interval;
-        Ok(Self { intake, routes, interval, recovered: false, paced: None, hurried: false })
+        Ok(Self { intake, routes, interval, recovered: None, paced: None, hurried: false })
     }
 
     /// The time between two pushes of metrics.
@@ -114,20 +115,11 @@ impl Exporter {
         self.intake.clone()
     }
 
-    /// See [`Intake::metrics`].
-    pub(crate) fn queue_metrics(&mut self, snapshot: &Snapshot) {
-        self.intake.metrics(snapshot);
-    }
-
-    /// See [`Intake::alerts`].
-    pub(crate) fn queue_alerts(&mut self, transitions: &[Arc<Transition>], observed: SystemTime) {
-        self.intake.alerts(transitions, observed);
-    }
-
-    /// Makes at most one attempt, alerts first, done by `deadline`. The first call reads what an
-    /// earlier process left.
+    /// Makes at most one attempt, alerts first, done by `deadline`. Now and then it reads what dead
+    /// processes left, the first time too.
     pub(crate) fn send_next(&mut self, now: Instant, deadline: Instant) -> Step {
-        if !std::mem::replace(&mut self.recovered, true) {
+        if self.recovered.is_none_or(|at| now.saturating_duration_since(at) >= RECOVERY) {
+            self.recovered = Some(now);
             self.intake.shared().with_queue(|queue| queue.recover());
         }
         let mut wait: Option<Duration> = None;

@@ -185,7 +185,7 @@ const SHORT: Duration = Duration::from_millis(200);
 fn after_one_attempt(reaction: Reaction, timeout: Duration) -> (Exporter, Server) {
     let server = Server::always(reaction);
     let mut exporter = server.exporter(timeout);
-    exporter.queue_metrics(&one_gauge(1.0));
+    exporter.intake().metrics(&one_gauge(1.0));
     assert_eq!(step(&mut exporter), Step::Tried);
     (exporter, server)
 }
@@ -194,8 +194,8 @@ fn after_one_attempt(reaction: Reaction, timeout: Duration) -> (Exporter, Server
 fn requests_are_whole_and_carry_their_headers() {
     let server = Server::always(fine());
     let mut exporter = server.exporter(LONG);
-    exporter.queue_metrics(&one_gauge(1.0));
-    exporter.queue_alerts(&[transition(State::Pending, State::Firing)], DAY_ZERO);
+    exporter.intake().metrics(&one_gauge(1.0));
+    exporter.intake().alerts(&[transition(State::Pending, State::Firing)], DAY_ZERO);
     drain(&mut exporter);
     let report = exporter.health().report();
     assert_eq!((report.lane(Metrics).sent, report.lane(Alerts).sent), (1, 1));
@@ -283,7 +283,7 @@ fn silence_drips_resets_and_nonsense_are_tried_again() {
     // HTTP/1.1 is spoken there.
     let receiver = super::receiver::Receiver::always(super::receiver::Reaction::Garbage);
     let mut exporter = exporter(otlp::to(receiver.url()).protocol(Protocol::Grpc).timeout(SHORT));
-    exporter.queue_metrics(&one_gauge(1.0));
+    exporter.intake().metrics(&one_gauge(1.0));
     assert_eq!(step(&mut exporter), Step::Tried);
     assert_eq!(exporter.health().report().lane(Metrics).retried, 1);
 }
@@ -293,7 +293,7 @@ fn a_connection_closed_in_between_costs_nothing() {
     let server = Server::always(Reaction::OkThenCloses);
     let mut exporter = server.exporter(LONG);
     for value in 0..3 {
-        exporter.queue_metrics(&one_gauge(f64::from(value)));
+        exporter.intake().metrics(&one_gauge(f64::from(value)));
         assert_eq!(step(&mut exporter), Step::Tried);
     }
     let report = exporter.health().report();
@@ -315,7 +315,7 @@ fn partial_success_is_counted() {
 fn a_call_can_be_interrupted() {
     let server = Server::always(Reaction::NeverAnswers);
     let mut exporter = server.exporter(Duration::from_secs(600));
-    exporter.queue_metrics(&one_gauge(1.0));
+    exporter.intake().metrics(&one_gauge(1.0));
     let interrupt = exporter.interrupt();
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -340,7 +340,7 @@ fn it_works_and_ends_inside_somebodys_runtime() {
         // Built and dropped within; used on a thread of its own, as the engine does.
         runtime.block_on(async {
             let mut exporter = server.exporter(LONG);
-            exporter.queue_metrics(&one_gauge(1.0));
+            exporter.intake().metrics(&one_gauge(1.0));
             let used = thread::spawn(move || {
                 assert_eq!(step(&mut exporter), Step::Tried);
                 exporter

@@ -75,7 +75,7 @@ fn victoriametrics_reads_back_what_was_recorded() {
     values.iter().for_each(|value| latency.record(*value));
 
     let mut exporter = victoria_exporter(&victoria);
-    exporter.queue_metrics(&past.snapshot(5));
+    exporter.intake().metrics(&past.snapshot(5));
     assert_eq!(step(&mut exporter), Step::Tried);
     let report = exporter.health().report();
     assert_eq!((report.lane(Metrics).sent_items, exporter.health().last_error()), (4, None));
@@ -127,7 +127,7 @@ fn after_an_outage_the_backlog_is_at_its_own_timestamps_in_victoriametrics() {
     let ages: Vec<u64> = (1..=10).rev().map(|n| n * 60).collect();
     for age in &ages {
         jobs.increment(1);
-        exporter.queue_metrics(&past.snapshot(*age));
+        exporter.intake().metrics(&past.snapshot(*age));
     }
     drain(&mut exporter);
     assert_eq!(exporter.health().report().lane(Metrics).sent, 10);
@@ -148,7 +148,7 @@ fn victoriametrics_takes_zstd() {
     let url = format!("{}/v1/metrics", victoria.otlp_base());
     let config = Config::default().metrics_endpoint(url).compression(otlp::Compression::Zstd);
     let mut exporter = exporter(config);
-    exporter.queue_metrics(&past.snapshot(5));
+    exporter.intake().metrics(&past.snapshot(5));
     drain(&mut exporter);
     assert_eq!(victoria.query("jobs_total", past.unix(5))[0].1, 41.0);
 }
@@ -163,7 +163,7 @@ fn victoriametrics_takes_explicit_buckets() {
     let url = format!("{}/v1/metrics", victoria.otlp_base());
     let config = Config::default().metrics_endpoint(url).explicit_histograms();
     let mut exporter = exporter(config);
-    exporter.queue_metrics(&past.snapshot(5));
+    exporter.intake().metrics(&past.snapshot(5));
     drain(&mut exporter);
     for (bound, count) in [("0.005", 1.0), ("0.1", 1.0), ("0.25", 2.0), ("0.5", 3.0), ("+Inf", 3.0)]
     {
@@ -194,8 +194,8 @@ fn rotel_gets(rotel: &Rotel, configs: [Config; 2]) {
     latency.record(0.25);
     for config in configs {
         let mut exporter = exporter(config);
-        exporter.queue_alerts(&[transition(State::Pending, State::Firing)], past.now);
-        exporter.queue_metrics(&past.snapshot(1));
+        exporter.intake().alerts(&[transition(State::Pending, State::Firing)], past.now);
+        exporter.intake().metrics(&past.snapshot(1));
         assert_eq!([step(&mut exporter), step(&mut exporter)], [Step::Tried; 2]);
         let report = exporter.health().report();
         assert_eq!((report.lane(Metrics).sent, report.lane(Alerts).sent), (1, 1));
