@@ -14,6 +14,7 @@ use super::{
     io::Courier,
     publish::AlertSeries,
     silence_file::SilenceFile,
+    stop::Stop,
     telemetry::{Losses, Telemetry, count},
 };
 use crate::{
@@ -23,8 +24,9 @@ use crate::{
     export::otlp::Health,
     registry::Collector,
     rule::Evaluator,
-    sample::{Sampler, Samplers},
+    sample::{Glanced, Sampler, Samplers},
     sync::Arc,
+    window::Foresight,
 };
 
 pub(super) const NAME: &str = "highwater";
@@ -51,6 +53,9 @@ pub(super) struct Ticker {
     shared: Arc<Shared>,
     interval: Duration,
     samplers: Samplers,
+    /// In how long the samplers want to be looked at again, if before the next tick.
+    next_glance: Option<Duration>,
+    foresight: Foresight,
     collector: Collector,
     rules: Evaluator,
     alerts: AlertSeries,
@@ -70,13 +75,15 @@ pub(super) fn run(mut ticker: Ticker, clock: &Clock) {
     let interval = ticker.interval;
     let mut due = Instant::now();
     loop {
-        let stopping = stop.sleep_until(due);
+        let stopping = ticker.watch_until(due, &stop, clock);
         let now = Instant::now();
-        let late = now.saturating_duration_since(due).as_nanos();
-        let into = Duration::from_nanos((late % interval.as_nanos()) as u64);
-        due = now.max(due) + interval - into;
-
-        ticker.telemetry.tick_missed.increment((late / interval.as_nanos()) as u64);
+        // One that a glance asked for comes between two that are due.
+        if now >= due || stopping {
+            let late = now.saturating_duration_since(due).as_nanos();
+            let into = Duration::from_nanos((late % interval.as_nanos()) as u64);
+            due = now.max(due) + interval - into;
+            ticker.telemetry.tick_missed.increment((late / interval.as_nanos()) as u64);
+        }
         let begun = clock::ticks();
         // Nothing in a round should panic. If it does all the same, the next one still comes.
         let round = catch_unwind(AssertUnwindSafe(|| {
@@ -104,6 +111,8 @@ impl Ticker {
         Self {
             interval: parts.tick,
             samplers: Samplers::new(parts.samplers, &registry),
+            next_glance: None,
+            foresight: Foresight::new(registry.clone()),
             collector: Collector::new(registry.clone(), parts.now),
             rules: parts.rules,
             alerts: AlertSeries::new(registry.clone()),
@@ -123,21 +132,41 @@ impl Ticker {
         }
     }
 
+    /// Sleeps until the next tick is due, or wanted by a sampler; `true` as soon as a stop is
+    /// asked for. In between lies the fast lane: glances at what can kill within milliseconds.
+    fn watch_until(&mut self, due: Instant, stop: &Stop, clock: &Clock) -> bool {
+        while let Some(at) = self.next_glance.and_then(|pause| Instant::now().checked_add(pause))
+            && at < due
+        {
+            if stop.sleep_until(at) {
+                return true;
+            }
+            let Glanced { urgent, next } = self.samplers.glance(clock.now());
+            self.next_glance = next;
+            if urgent {
+                return false;
+            }
+        }
+        stop.sleep_until(due)
+    }
+
     /// One round.
     pub(super) fn tick(&mut self, at: Moment) {
         clock::recalibrate();
         if jumped(self.last, at) {
             log::warn!("highwater: the clock jumped or the machine slept: windows start anew");
             self.rules.discontinuity(at);
+            self.foresight.discontinuity();
         }
         self.last = at;
         if let Some(file) = &mut self.silence_file {
             file.refresh(&self.shared.silences);
         }
 
-        self.samplers.run(at);
+        self.next_glance = self.samplers.run(at);
         self.telemetry.publish(&self.shared.silences, at);
         self.collector.collect(at);
+        self.foresight.observe(at, self.collector.series(), self.collector.frame());
         self.rules.observe(self.collector.series(), self.collector.frame());
         self.rules.evaluate(at, &mut self.transitions);
         self.publish();
