@@ -1,6 +1,7 @@
 //! The doors in: our own instruments by name, and other people's, translated to our registry.
 //! Foreign key types stay here.
 
+mod cache;
 mod metrics;
 pub(crate) mod native;
 
