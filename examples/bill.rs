@@ -24,8 +24,11 @@ const SETTLE: Duration = Duration::from_secs(5);
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     match env::args().nth(1).as_deref() {
-        Some("bare") => child(|| ()),
-        Some("watched") => child(|| Highwater::builder("bill").install().expect("it starts")),
+        Some("bare") => wait(),
+        Some("watched") => {
+            Highwater::builder("bill").install()?;
+            wait();
+        }
         seconds => {
             let seconds = seconds.and_then(|s| s.parse().ok()).unwrap_or(60);
             return compare(Duration::from_secs(seconds), env::args().any(|arg| arg == "--check"));
@@ -35,8 +38,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// Does nothing until its standard input closes.
-fn child<T>(start: impl FnOnce() -> T) {
-    let _running = start();
+fn wait() {
     println!("ready");
     _ = std::io::stdin().lock().read_line(&mut String::new());
 }

@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                         .clear_below(rule::bytes(96 * MIB)),
                 )
                 .hold_for(Duration::from_secs(3))
-                .summary("{{ humanize1024 $value }}B resident"),
+                .summary("{{ value }} resident"),
         )
         .export(
             receiver

@@ -9,7 +9,7 @@ use crate::{
     env::{self, Env, Lookup},
     error::{Error, InstallError, Problem},
     export::otlp,
-    front::{self, Recorder},
+    front,
     handle::{self, Highwater},
     name::Unit,
     registry::{DEFAULT_CARDINALITY_LIMIT, Registry},
@@ -21,7 +21,7 @@ use crate::{
 const DEFAULT_TICK: Duration = Duration::from_secs(1);
 
 /// What the cardinality limit may be.
-const CARDINALITY_RANGE: std::ops::RangeInclusive<usize> = 1..=1_000_000;
+const CARDINALITY_RANGE: std::ops::RangeInclusive<usize> = 100..=1_000_000;
 
 /// Says what an instance is made of; from [`Highwater::builder`].
 ///
@@ -73,8 +73,8 @@ impl Builder {
         self
     }
 
-    /// How many label sets a metric may have: 2,000 by default, 1 to 1,000,000. Those beyond are
-    /// recorded together in one series with `otel.metric.overflow`, and counted.
+    /// How many label sets a metric may have: 2,000 by default, 100 (highwater's
+    /// own series must fit) to 1,000,000. Those beyond are recorded together in one series with `otel.metric.overflow`, and counted.
     pub fn cardinality_limit(mut self, label_sets: usize) -> Self {
         self.cardinality_limit = label_sets;
         self
@@ -198,7 +198,7 @@ impl Builder {
         }
         if !CARDINALITY_RANGE.contains(&self.cardinality_limit) {
             let value = self.cardinality_limit.to_string();
-            problems.push(setting("cardinality limit", value, "it must be from 1 to 1,000,000"));
+            problems.push(setting("cardinality limit", value, "it must be from 100 to 1,000,000"));
         }
         for (key, value) in &self.resource {
             if key.trim().is_empty() {
@@ -288,11 +288,7 @@ impl Builder {
             Box::new(sample::system()),
             Box::new(sample::memory()),
         ];
-        samplers.retain(|default| {
-            let name = default.name();
-            !self.without.iter().any(|left_out| left_out == name)
-                && !self.samplers.iter().any(|own| own.name() == name)
-        });
+        samplers.retain(|default| !self.samplers.iter().any(|own| own.name() == default.name()));
         samplers.extend(self.samplers);
 
         let handle_rules = rules.clone();
@@ -303,6 +299,7 @@ impl Builder {
             clock: Clock::system(),
             tick,
             samplers,
+            disabled_samplers: self.without,
             rules: evaluator,
             sinks,
             export,

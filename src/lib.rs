@@ -46,7 +46,8 @@ pub use error::{Error, InstallError, Problem};
 pub use front::{InstrumentBuilder, QueryBuilder, Recorder};
 pub use handle::{Highwater, global};
 pub use instrument::{
-    ClassifiedQuery, Counter, Gauge, Histogram, Query, QueryGuard, Timed, TryTimed, UpDownCounter,
+    ClassifiedQuery, ClassifiedTimed, Counter, Gauge, Histogram, Query, QueryGuard, Timed,
+    TryTimed, UpDownCounter,
 };
 pub use name::{Labels, Unit, UnknownUnit};
 

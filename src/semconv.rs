@@ -35,6 +35,12 @@ pub const REASON: &str = "reason";
 pub const SERIES_COUNT: &str = "highwater.series.count";
 /// Bytes held by a part of highwater, by `component`.
 pub const OWN_MEMORY: &str = "highwater.own.memory";
+/// A part of highwater: `windows`…
+pub const COMPONENT: &str = "component";
+/// Evaluations of single rules.
+pub const RULE_EVALUATIONS: &str = "highwater.rule.evaluations";
+/// Evaluations of single rules that failed.
+pub const RULE_FAILURES: &str = "highwater.rule.failures";
 /// Mistakes found in the environment at start.
 pub const CONFIG_MISTAKES: &str = "highwater.config.mistakes";
 /// Silences in force.
@@ -157,6 +163,8 @@ pub const MEMORY_BINDING_UTILIZATION: &str = "highwater.memory.binding.utilizati
 pub const MEMORY_BINDING: &str = "highwater.memory.binding";
 /// Time until a limit is reached at the growth of the last moment.
 pub const MEMORY_RUNWAY: &str = "highwater.memory.runway";
+/// Time until a limit is reached, as a robust trend foresees it.
+pub const MEMORY_TIME_TO_LIMIT: &str = "highwater.memory.time_to_limit";
 /// Where the limit is: `cgroup`, `cgroup.ancestor1`, `host`, `address_space`, `budget`…
 pub const LEVEL: &str = "level";
 

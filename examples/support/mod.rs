@@ -2,7 +2,7 @@
 //! fewer than 200 lines that prints what arrived.
 
 // Each example uses a part of it.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 mod receiver;
 

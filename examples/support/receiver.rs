@@ -80,7 +80,7 @@ impl Receiver {
             let get = |key| text(&record.attributes, key);
             println!(
                 "      {} {} → {}: {}",
-                get("highwater.alert.rule"),
+                get("highwater.alert.name"),
                 get("highwater.alert.previous_state"),
                 get("highwater.alert.state"),
                 record.body.as_ref().map(|body| show(body.value.as_ref())).unwrap_or_default(),

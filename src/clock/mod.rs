@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// One reading of both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
+pub(crate) struct Moment {
     /// Since the instance's origin; never steps back. Rules and windows use only this one.
     pub mono: Duration,
     /// What is written on what leaves the process.

@@ -14,6 +14,7 @@ use std::{
 };
 
 use super::{
+    errand::Errand,
     mailbox::{Mail, Mailbox},
     stop::Stop,
     telemetry::{Losses, count},
@@ -22,6 +23,7 @@ use crate::{
     alert::Sink,
     clock::Moment,
     event::Transition,
+    export::otlp::Intake,
     sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering},
 };
 
@@ -44,7 +46,9 @@ pub(super) struct Actors {
 
 #[derive(Debug)]
 struct Shared {
-    mailbox: Mailbox<Arc<Transition>>,
+    mailbox: Mailbox<Arc<Errand>>,
+    /// Where a transition is kept before anyone is told.
+    intake: Option<Intake>,
     sinks: Vec<Mutex<Sink>>,
     /// The transition being told, and the sink that hears it next: a replacement goes on there.
     cursor: Mutex<Option<(Arc<Transition>, usize)>>,
@@ -60,12 +64,14 @@ struct Shared {
 impl Actors {
     pub(super) fn start(
         sinks: Vec<Sink>,
+        intake: Option<Intake>,
         losses: Arc<Losses>,
         stop: Arc<Stop>,
         now: Moment,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             mailbox: Mailbox::new(CAPACITY),
+            intake,
             sinks: sinks.into_iter().map(Mutex::new).collect(),
             cursor: Mutex::new(None),
             call: AtomicU64::new(0),
@@ -79,8 +85,8 @@ impl Actors {
     }
 
     /// Queues a transition for every sink; never waits.
-    pub(super) fn tell(&self, transition: &Arc<Transition>) {
-        if self.shared.mailbox.push(transition.clone()).is_err() {
+    pub(super) fn tell(&self, errand: &Arc<Errand>) {
+        if self.shared.mailbox.push(errand.clone()).is_err() {
             count(&self.shared.losses.sink_queue_full);
         }
     }
@@ -150,7 +156,12 @@ impl Shared {
                 return Some((transition.clone(), *sink - 1));
             }
             *cursor = match self.mailbox.wait(None) {
-                Mail::Message(transition) => Some((transition, 0)),
+                Mail::Message(errand) => {
+                    if let Some(intake) = &self.intake {
+                        Errand::keep(std::slice::from_ref(&errand), intake);
+                    }
+                    Some((errand.transition.clone(), 0))
+                }
                 Mail::Closed | Mail::TimedOut => return None,
             };
         }
@@ -187,7 +198,7 @@ mod tests {
     fn start(sinks: Vec<Sink>) -> (Actors, Arc<Losses>, Arc<Stop>, Moment) {
         let (losses, stop) = (Arc::<Losses>::default(), Arc::<Stop>::default());
         let now = Clock::system().now();
-        (Actors::start(sinks, losses.clone(), stop.clone(), now).unwrap(), losses, stop, now)
+        (Actors::start(sinks, None, losses.clone(), stop.clone(), now).unwrap(), losses, stop, now)
     }
 
     fn finish(actors: Actors, stop: &Stop) {
@@ -199,8 +210,8 @@ mod tests {
     fn a_panicking_sink_keeps_nothing_from_the_others() {
         let (sink, mut alerts) = channel(8);
         let (actors, losses, stop, _) = start(vec![to_fn(|_| panic!("on purpose")), sink]);
-        actors.tell(&transition("A"));
-        actors.tell(&transition("B"));
+        actors.tell(&Errand::new(transition("A")));
+        actors.tell(&Errand::new(transition("B")));
         finish(actors, &stop);
         assert_eq!(losses.sink_panicked.load(Ordering::Relaxed), 2);
         assert_eq!(&*alerts.recv().unwrap().rule.name, "A");
@@ -214,7 +225,7 @@ mod tests {
         let hanging = to_fn(move |_| _ = hang.recv());
         let (mut actors, losses, stop, start) = start(vec![hanging, sink]);
         let later = |seconds| Moment { mono: start.mono + Duration::from_secs(seconds), ..start };
-        actors.tell(&transition("A"));
+        actors.tell(&Errand::new(transition("A")));
         while actors.shared.call.load(Ordering::Relaxed) == 0 {
             thread::yield_now();
         }
@@ -223,7 +234,7 @@ mod tests {
         assert_eq!(actors.shared.left_behind.load(Ordering::Relaxed), 0, "within its budget");
         actors.watch(later(32));
         assert_eq!(actors.shared.left_behind.load(Ordering::Relaxed), 1);
-        actors.tell(&transition("B"));
+        actors.tell(&Errand::new(transition("B")));
         assert_eq!(&*alerts.recv().unwrap().rule.name, "A", "the transition it hung on too");
         assert_eq!(&*alerts.recv().unwrap().rule.name, "B");
         assert_eq!(losses.sink_hung.load(Ordering::Relaxed), 1);
@@ -239,7 +250,7 @@ mod tests {
         let (release, hang) = mpsc::channel::<()>();
         let (actors, losses, stop, _) = start(vec![to_fn(move |_| _ = hang.recv())]);
         for _ in 0..CAPACITY + 2 {
-            actors.tell(&transition("A"));
+            actors.tell(&Errand::new(transition("A")));
         }
         assert!(losses.sink_queue_full.load(Ordering::Relaxed) >= 1);
         drop(release);

@@ -3,17 +3,17 @@
 
 use std::{
     io, thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use super::{
+    errand::Errand,
     mailbox::{Mail, Mailbox},
     stop::Stop,
     telemetry::{Losses, count},
 };
 use crate::{
     clock::Moment,
-    event::Transition,
     export::otlp::{Exporter, Interrupt, Step},
     registry::{Collector, Snapshot},
     sync::Arc,
@@ -30,7 +30,7 @@ const FAR: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug)]
 enum Parcel {
-    Alert(Arc<Transition>),
+    Alert(Arc<Errand>),
     Snapshot(Box<Snapshot>),
 }
 
@@ -74,8 +74,8 @@ impl Courier {
         Ok((Self { boxes, losses, interval, due: now.mono + interval }, interrupt))
     }
 
-    pub(super) fn alert(&self, transition: &Arc<Transition>) {
-        if self.boxes.parcels.push(Parcel::Alert(transition.clone())).is_err() {
+    pub(super) fn alert(&self, errand: &Arc<Errand>) {
+        if self.boxes.parcels.push(Parcel::Alert(errand.clone())).is_err() {
             count(&self.losses.alert_queue_full);
         }
     }
@@ -109,11 +109,18 @@ impl Drop for Courier {
     }
 }
 
+/// By when an attempt has to be over. Once a stop is asked for, what is left of the time is for
+/// counting what was not delivered.
+fn deadline(stop: &Stop, now: Instant) -> Instant {
+    let left = stop.deadline().map_or(FAR, |at| at.saturating_duration_since(now));
+    now + left - (left / 4).min(Duration::from_millis(100))
+}
+
 struct Worker {
     exporter: Exporter,
     boxes: Arc<Boxes>,
     /// Transitions to go together.
-    batch: Vec<Arc<Transition>>,
+    batch: Vec<Arc<Errand>>,
 }
 
 impl Worker {
@@ -121,7 +128,7 @@ impl Worker {
         loop {
             let now = Instant::now();
             // One attempt at most, then what came in meanwhile: alerts overtake metrics.
-            let wait = match self.exporter.send_next(now, now + FAR) {
+            let wait = match self.exporter.send_next(now, deadline(stop, now)) {
                 Step::Tried => Some(now),
                 Step::Wait(time) => Some(now + time),
                 Step::Idle | Step::OutOfTime => None,
@@ -139,23 +146,23 @@ impl Worker {
         let mut next = Some(first);
         while let Some(parcel) = next {
             match parcel {
-                Parcel::Alert(transition) => self.batch.push(transition),
+                Parcel::Alert(errand) => self.batch.push(errand),
                 Parcel::Snapshot(snapshot) => {
-                    self.exporter.queue_metrics(&snapshot);
+                    self.exporter.intake().metrics(&snapshot);
                     _ = self.boxes.free.push(snapshot);
                 }
             }
             next = self.boxes.parcels.take();
         }
         if !self.batch.is_empty() {
-            self.exporter.queue_alerts(&self.batch, SystemTime::now());
+            Errand::keep(&self.batch, &self.exporter.intake());
             self.batch.clear();
         }
     }
 
     /// One more round for everything, as long as there is time.
     fn finish(mut self, stop: &Stop) {
-        let deadline = stop.deadline().unwrap_or_else(|| Instant::now() + FAR);
+        let deadline = deadline(stop, Instant::now());
         self.exporter.hurry();
         loop {
             let now = Instant::now();

@@ -6,6 +6,7 @@
 //! to do.
 
 mod act;
+mod errand;
 mod io;
 mod mailbox;
 mod publish;
@@ -55,6 +56,8 @@ pub(crate) struct Plan {
     pub(crate) clock: Clock,
     pub(crate) tick: Duration,
     pub(crate) samplers: Vec<Box<dyn Sampler>>,
+    /// The names of those that are switched off.
+    pub(crate) disabled_samplers: Vec<String>,
     pub(crate) rules: Evaluator,
     pub(crate) sinks: Vec<Sink>,
     pub(crate) export: Option<Exporter>,
@@ -96,7 +99,9 @@ impl Engine {
 
         let mut actors = None;
         if !plan.sinks.is_empty() {
-            let started = Actors::start(plan.sinks, losses.clone(), shared.stop.clone(), now);
+            let intake = plan.export.as_ref().map(Exporter::intake);
+            let started =
+                Actors::start(plan.sinks, intake, losses.clone(), shared.stop.clone(), now);
             actors = Some(started.map_err(refused(act::NAME))?);
             threads.push(act::NAME);
         }
@@ -113,6 +118,7 @@ impl Engine {
             shared.clone(),
             tick::Parts {
                 samplers: plan.samplers,
+                disabled_samplers: plan.disabled_samplers,
                 rules: plan.rules,
                 actors,
                 courier,

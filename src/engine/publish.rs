@@ -32,7 +32,8 @@ impl AlertSeries {
     pub(super) fn new(registry: Arc<Registry>) -> Self {
         registry.describe(
             semconv::ALERT_STATE,
-            Unit::ONE,
+            // Not "1", which receivers turn into a name that ends in "ratio".
+            Unit::NONE,
             "Where the alert stands: 0 inactive, 1 no data, 2 error, 3 pending, 4 firing.",
         );
         registry.describe(semconv::ALERT_VALUE, Unit::NONE, "What the alert's rule compares.");

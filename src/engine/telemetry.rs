@@ -1,5 +1,7 @@
 //! highwater about itself.
 
+use std::time::Duration;
+
 use crate::{
     alert::Silences,
     clock::Moment,
@@ -7,6 +9,7 @@ use crate::{
     instrument::{Counter, DropReason, Gauge, Histogram, Measure},
     name::{Labels, Unit},
     registry::Registry,
+    rule::Evaluator,
     semconv,
     sync::{Arc, AtomicU64, Ordering},
     transport::{Dropped, Lane},
@@ -62,7 +65,15 @@ pub(super) struct Telemetry {
     series: Gauge,
     silences: Gauge,
     delivery: Option<Delivery>,
+    windows: Gauge,
+    evaluations: Gauge,
+    failures: Gauge,
+    /// Failed evaluations told of, and when.
+    told: (u64, Option<Duration>),
 }
+
+/// Between two log lines about rules that cannot be evaluated.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Telemetry {
     pub(super) fn new(
@@ -81,6 +92,9 @@ impl Telemetry {
         describe(name::SERIES_COUNT, known("{series}"), "Series in the registry.");
         describe(name::SILENCE_ACTIVE, known("{silence}"), "Silences in force.");
         describe(name::CONFIG_MISTAKES, known("{mistake}"), "Mistakes in the environment.");
+        describe(name::OWN_MEMORY, Unit::BYTES, "Bytes held by a part of highwater.");
+        describe(name::RULE_EVALUATIONS, known("{evaluation}"), "Evaluations of single rules.");
+        describe(name::RULE_FAILURES, known("{evaluation}"), "Evaluations that failed.");
         registry.gauge(name::CONFIG_MISTAKES, &none).set(mistakes as f64);
         let by_reason = |reason| {
             registry.observed_counter(name::DROPPED, &Labels::new([(name::REASON, reason)]))
@@ -92,9 +106,28 @@ impl Telemetry {
             lost: losses.each().iter().map(|(reason, _)| by_reason(reason)).collect(),
             series: registry.gauge(name::SERIES_COUNT, &none),
             silences: registry.gauge(name::SILENCE_ACTIVE, &none),
+            windows: registry.gauge(name::OWN_MEMORY, &Labels::new([(name::COMPONENT, "windows")])),
+            evaluations: registry.observed_counter(name::RULE_EVALUATIONS, &none),
+            failures: registry.observed_counter(name::RULE_FAILURES, &none),
+            told: (0, None),
             delivery: health.map(|health| Delivery::new(registry, health)),
             registry: registry.clone(),
             losses,
+        }
+    }
+
+    /// Writes how the rules fare; a rule that cannot be evaluated is in the log.
+    pub(super) fn judge(&mut self, rules: &Evaluator, now: Moment) {
+        let stats = rules.stats();
+        self.windows.set(stats.window_bytes as f64);
+        self.evaluations.set(stats.evaluations as f64);
+        self.failures.set(stats.failures as f64);
+        let due = self.told.1.is_none_or(|at| now.mono.saturating_sub(at) >= LOG_INTERVAL);
+        if stats.failures > self.told.0 && due {
+            self.told = (stats.failures, Some(now.mono));
+            for (rule, why) in rules.errors() {
+                log::warn!("highwater: rule {:?} cannot be evaluated: {why}", rule.name);
+            }
         }
     }
 

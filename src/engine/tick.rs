@@ -11,6 +11,7 @@ use std::{
 use super::{
     Shared,
     act::Actors,
+    errand::Errand,
     io::Courier,
     publish::AlertSeries,
     silence_file::SilenceFile,
@@ -25,6 +26,7 @@ use crate::{
     rule::Evaluator,
     sample::{Sampler, Samplers},
     sync::Arc,
+    window::Foresight,
 };
 
 pub(super) const NAME: &str = "highwater";
@@ -35,6 +37,7 @@ const JUMP: Duration = Duration::from_secs(10);
 /// What a [`Ticker`] is made of.
 pub(super) struct Parts {
     pub(super) samplers: Vec<Box<dyn Sampler>>,
+    pub(super) disabled_samplers: Vec<String>,
     pub(super) rules: Evaluator,
     pub(super) actors: Option<Actors>,
     pub(super) courier: Option<Courier>,
@@ -52,6 +55,7 @@ pub(super) struct Ticker {
     interval: Duration,
     samplers: Samplers,
     collector: Collector,
+    foresight: Foresight,
     rules: Evaluator,
     alerts: AlertSeries,
     telemetry: Telemetry,
@@ -101,10 +105,15 @@ pub(super) fn run(mut ticker: Ticker, clock: &Clock) {
 impl Ticker {
     pub(super) fn new(shared: Arc<Shared>, parts: Parts) -> Self {
         let registry = shared.registry.clone();
+        let mut samplers = Samplers::new(parts.samplers, &registry);
+        for name in &parts.disabled_samplers {
+            samplers.disable(name);
+        }
         Self {
             interval: parts.tick,
-            samplers: Samplers::new(parts.samplers, &registry),
+            samplers,
             collector: Collector::new(registry.clone(), parts.now),
+            foresight: Foresight::new(registry.clone()),
             rules: parts.rules,
             alerts: AlertSeries::new(registry.clone()),
             telemetry: Telemetry::new(
@@ -128,6 +137,7 @@ impl Ticker {
         clock::recalibrate();
         if jumped(self.last, at) {
             log::warn!("highwater: the clock jumped or the machine slept: windows start anew");
+            self.foresight.discontinuity();
             self.rules.discontinuity(at);
         }
         self.last = at;
@@ -138,8 +148,10 @@ impl Ticker {
         self.samplers.run(at);
         self.telemetry.publish(&self.shared.silences, at);
         self.collector.collect(at);
+        self.foresight.observe(at, self.collector.series(), self.collector.frame());
         self.rules.observe(self.collector.series(), self.collector.frame());
         self.rules.evaluate(at, &mut self.transitions);
+        self.telemetry.judge(&self.rules, at);
         self.publish();
         self.tell(at);
 
@@ -180,14 +192,13 @@ impl Ticker {
             } else {
                 transition
             };
+            let told = !transition.silenced && notifies(&transition);
+            let errand = Errand::new(transition);
             if let Some(courier) = &self.courier {
-                courier.alert(&transition);
+                courier.alert(&errand);
             }
-            if let Some(actors) = &self.actors
-                && !transition.silenced
-                && notifies(&transition)
-            {
-                actors.tell(&transition);
+            if let Some(actors) = self.actors.as_ref().filter(|_| told) {
+                actors.tell(&errand);
             }
         }
     }

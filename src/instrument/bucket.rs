@@ -56,6 +56,7 @@ static CELLS: [u64; 64] = {
 };
 
 /// The index of a positive, finite value.
+#[cfg(test)]
 pub(crate) fn index(value: f64) -> i32 {
     let (octave, bucket) = place(value);
     octave * PER_OCTAVE as i32 + bucket as i32

@@ -53,6 +53,7 @@ impl Delta {
     }
 
     /// Whether adding it changes nothing.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.count == 0 && self.sum == 0.0
     }
@@ -175,6 +176,7 @@ impl Distribution {
     }
 
     /// Merging is addition.
+    #[cfg(test)]
     pub(crate) fn merge(&mut self, other: &Self) {
         for (index, count) in other.positive.iter() {
             self.positive.add(index, count);

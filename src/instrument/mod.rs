@@ -17,6 +17,7 @@ mod drops;
 mod gauge;
 mod histogram;
 mod lease;
+#[cfg(test)]
 mod quantile;
 mod query;
 mod shard;

@@ -3,9 +3,10 @@
 use std::{collections::HashMap, time::SystemTime};
 
 use super::{
-    bind::{Binder, Index, Limit, Slot, may_take},
+    bind::{Binder, Limit, Slot},
     builder::{ALERT_NAME, Compiled},
     evaluator::Status,
+    index::{Index, may_take},
     lifecycle::{Life, Seen, Step},
     plan::{Context, Failure, NodeId, Plan, Value},
     template::Fill,

@@ -16,16 +16,15 @@ use super::{
         Aggregate, AggregateOp, Binary, BinaryOp, Expr, Function, Group, Matching, NAME, Selector,
         Test, Type,
     },
+    index::{Index, LE, Selected, View, bound_of, find, parse_bound, same_label},
     plan::{Node, NodeId, Op, Plan, Source, Value, Window},
 };
 use crate::{
+    instrument::SCALE,
     name::Labels,
     registry::{Kind, Series},
     window::{LOOKBACK, OverBudget, Part, Store},
 };
-
-/// The bucket's upper bound among a classic histogram's labels.
-pub(crate) const LE: &str = "le";
 
 /// What a value was compared with.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,47 +64,11 @@ impl Slot {
     }
 
     fn label(&self, key: &str) -> &str {
-        if key == NAME { self.name.as_deref() } else { self.labels.get(key) }.unwrap_or_default()
-    }
-}
-
-/// Which series have which metric name.
-#[derive(Debug, Default)]
-pub(crate) struct Index {
-    by_name: HashMap<Arc<str>, Vec<u32>>,
-    len: usize,
-}
-
-impl Index {
-    /// Takes in the series from the `len`th on and gives their metrics' names.
-    pub(crate) fn catch_up(&mut self, series: &[Arc<Series>]) -> HashSet<Arc<str>> {
-        let mut touched = HashSet::new();
-        for (at, new) in series.iter().enumerate().skip(self.len) {
-            let name = new.metric.name.clone();
-            self.by_name.entry(name.clone()).or_default().push(at as u32);
-            touched.insert(name);
+        if key == NAME {
+            return self.name.as_deref().unwrap_or_default();
         }
-        self.len = series.len();
-        touched
+        find(&self.labels, key)
     }
-
-    /// A series of the metric of this name.
-    pub(crate) fn first(&self, name: &str) -> Option<usize> {
-        self.by_name.get(name)?.first().map(|at| *at as usize)
-    }
-
-    fn candidates(&self, selector: &Selector) -> Vec<u32> {
-        match &selector.name {
-            Some(name) => self.by_name.get(name.as_str()).cloned().unwrap_or_default(),
-            None => (0..self.len as u32).collect(),
-        }
-    }
-}
-
-/// Whether a metric of this name may have series the selector takes.
-pub(crate) fn may_take(selector: &Selector, name: &str) -> bool {
-    selector.name.as_deref().is_none_or(|wanted| wanted == name)
-        && selector.matchers.iter().all(|m| m.key != NAME || m.test.accepts(name))
 }
 
 pub(crate) struct Binder<'a> {
@@ -167,34 +130,17 @@ impl<'a> Binder<'a> {
         self.add(op, vec![Slot { name: None, labels, limit: None, histogram: false }])
     }
 
-    fn matching(&self, selector: &Selector) -> Vec<&'a Arc<Series>> {
-        let series = self.series;
-        let accepts = |series: &&Arc<Series>| {
-            selector.matchers.iter().all(|matcher| {
-                let value = if matcher.key == NAME {
-                    Some(&*series.metric.name)
-                } else {
-                    series.labels.get(&matcher.key)
-                };
-                matcher.test.accepts(value.unwrap_or_default())
-            })
-        };
-        self.index
-            .candidates(selector)
-            .into_iter()
-            .filter_map(|at| series.get(at as usize))
-            .filter(accepts)
-            .collect()
-    }
-
     fn instant(&mut self, selector: &Selector, timestamps: bool) -> Result<NodeId, OverBudget> {
         let (mut sources, mut slots) = (Vec::new(), Vec::new());
-        for series in self.matching(selector) {
-            let histogram = matches!(series.metric.kind, Kind::Histogram(_));
-            let source = if histogram {
-                Source::Histogram(self.store.histogram(series.id))
+        for selected in self.index.select(selector, self.series) {
+            let histogram = is_histogram(&selected);
+            let source = if histogram && selector.offset.is_zero() {
+                Source::Histogram(self.store.histogram(selected.series.id))
+            } else if histogram {
+                continue; // what a histogram was in all some time ago is not kept
             } else {
-                let float = self.store.follow(series.id, Part::Value);
+                let Some(part) = part(&selected, selector) else { continue };
+                let float = self.store.follow(selected.series.id, part);
                 if selector.offset.is_zero() {
                     Source::Now(float)
                 } else {
@@ -204,7 +150,7 @@ impl<'a> Binder<'a> {
                 }
             };
             sources.push(source);
-            slots.push(slot(series, histogram));
+            slots.push(slot(selected, selector, histogram));
         }
         if timestamps {
             let slots = slots.into_iter().map(Slot::unnamed).map(number).collect();
@@ -223,19 +169,20 @@ impl<'a> Binder<'a> {
         let span = self.store.span(range, selector.offset);
         let (mut windows, mut slots) = (Vec::new(), Vec::new());
         let of_gain = matches!(function, Function::Rate | Function::Increase);
-        for series in self.matching(selector) {
-            let histogram = matches!(series.metric.kind, Kind::Histogram(_));
+        for selected in self.index.select(selector, self.series) {
+            let histogram = is_histogram(&selected);
+            let id = selected.series.id;
             let window = if histogram {
                 match function {
                     Function::Rate | Function::Increase => {
-                        let followed = self.store.histogram(series.id);
+                        let followed = self.store.histogram(id);
                         Window::Histogram(self.store.histogram_window(followed, span)?)
                     }
                     // A histogram has a sample wherever its count has.
                     Function::CountOverTime
                     | Function::PresentOverTime
                     | Function::AbsentOverTime => {
-                        let count = self.store.follow(series.id, Part::Count);
+                        let count = self.store.follow(id, Part::Count);
                         self.store.keep(count, span)?;
                         Window::Samples(count)
                     }
@@ -243,7 +190,8 @@ impl<'a> Binder<'a> {
                     _ => continue,
                 }
             } else {
-                let float = self.store.follow(series.id, Part::Value);
+                let Some(part) = part(&selected, selector) else { continue };
+                let float = self.store.follow(id, part);
                 if of_gain {
                     Window::Counter(self.store.counter(float, span)?)
                 } else {
@@ -252,7 +200,7 @@ impl<'a> Binder<'a> {
                 }
             };
             windows.push(window);
-            let slot = slot(series, histogram && of_gain);
+            let slot = slot(selected, selector, histogram && of_gain);
             slots.push(if function == Function::LastOverTime { slot } else { slot.unnamed() });
         }
         Ok(self.add(Op::Range { function, span, windows, parameter }, slots))
@@ -283,6 +231,11 @@ impl<'a> Binder<'a> {
             let parameter = arguments.iter().find(|argument| argument.kind() == Type::Scalar);
             let parameter = parameter.map(|parameter| self.bind(parameter)).transpose()?;
             return self.range(function, selector, *range, parameter);
+        }
+        if let (Function::HistogramQuantile, [q, of]) = (function, arguments)
+            && let Some(native) = native(of, self.index)
+        {
+            return self.call(function, &[q.clone(), native]);
         }
         let (mut of, mut parameters) = (None, Vec::new());
         for argument in arguments {
@@ -332,7 +285,7 @@ impl<'a> Binder<'a> {
         let mut known: HashMap<Labels, usize> = HashMap::new();
         let (mut groups, mut slots) = (Vec::<Vec<(f64, u32)>>::new(), Vec::new());
         for (at, slot) in self.slots[of].iter().enumerate().filter(|(_, slot)| !slot.histogram) {
-            let Some(le) = slot.labels.get(LE).and_then(upper_bound) else { continue };
+            let Some(le) = slot.labels.get(LE).and_then(parse_bound) else { continue };
             let labels = slot.labels.filter(|key| key != LE);
             let group = *known.entry(labels.clone()).or_insert_with(|| {
                 groups.push(Vec::new());
@@ -446,7 +399,7 @@ impl<'a> Binder<'a> {
         let (mut group, mut slots) = (Vec::new(), Vec::<Slot>::new());
         for slot in &self.slots[of] {
             let kept = if *without {
-                slot.labels.filter(|key| !labels.iter().any(|label| label == key))
+                slot.labels.filter(|key| !labels.iter().any(|label| same_label(key, label)))
             } else {
                 only(slot, labels)
             };
@@ -468,26 +421,77 @@ impl<'a> Binder<'a> {
     }
 }
 
-fn slot(series: &Series, histogram: bool) -> Slot {
-    Slot {
-        name: Some(series.metric.name.clone()),
-        labels: series.labels.clone(),
-        limit: None,
-        histogram,
+/// The same about whole histograms, where it is about all buckets of such as we hold whole: that is
+/// exact to a bucket's width, where a classic view would have to list bounds.
+fn native(expr: &Expr, index: &Index) -> Option<Expr> {
+    let whole = |selector: &Selector| {
+        let name = selector.name.as_deref()?;
+        let base = name.strip_suffix("_bucket")?;
+        let of_le = selector.matchers.iter().any(|matcher| matcher.key == LE);
+        (!of_le && !index.has_own(name))
+            .then(|| Selector { name: Some(base.to_owned()), ..selector.clone() })
+    };
+    Some(match expr {
+        Expr::Select(selector) => Expr::Select(whole(selector)?),
+        Expr::Call(function @ (Function::Rate | Function::Increase), arguments) => {
+            let [Expr::Range(selector, range)] = arguments.as_slice() else { return None };
+            Expr::Call(*function, vec![Expr::Range(whole(selector)?, *range)])
+        }
+        Expr::Aggregate(aggregate) if aggregate.op == AggregateOp::Sum => {
+            let mut labels = aggregate.labels.clone();
+            labels.retain(|label| label != LE);
+            // Without `le` in the outcome it was no quantile before.
+            if aggregate.without != (labels.len() == aggregate.labels.len()) {
+                return None;
+            }
+            let of = native(&aggregate.of, index)?;
+            Expr::Aggregate(Box::new(Aggregate { of, labels, ..(**aggregate).clone() }))
+        }
+        _ => return None,
+    })
+}
+
+fn is_histogram(selected: &Selected<'_>) -> bool {
+    selected.view == View::Whole && matches!(selected.series.metric.kind, Kind::Histogram(_))
+}
+
+/// Which of its numbers is meant; none for a bucket that is not one of ours.
+fn part(selected: &Selected<'_>, selector: &Selector) -> Option<Part> {
+    Some(match selected.view {
+        View::Whole => Part::Value,
+        View::Count => Part::Count,
+        View::Sum => Part::Sum,
+        View::Bucket => {
+            Part::UpTo(bound_of(selector).and_then(parse_bound).and_then(upper_bucket)?)
+        }
+    })
+}
+
+/// The last bucket below a bound, if the bound does not cut one.
+pub(crate) fn upper_bucket(bound: f64) -> Option<i32> {
+    if bound == f64::INFINITY {
+        return Some(i32::MAX);
     }
+    if bound == 0.0 {
+        return Some(i32::MIN);
+    }
+    let index = (bound.log2() * f64::from(1 << SCALE)).round() as i32 - 1;
+    (bound > 0.0 && (crate::instrument::upper_bound(index) / bound - 1.0).abs() < 1e-12)
+        .then_some(index)
+}
+
+fn slot(selected: Selected<'_>, selector: &Selector, histogram: bool) -> Slot {
+    let labels = match (selected.view, bound_of(selector)) {
+        (View::Bucket, Some(le)) => selected.labels.with(LE, le),
+        _ => selected.labels,
+    };
+    Slot { name: Some(selected.name), labels, limit: None, histogram }
 }
 
 /// What holds numbers from here on.
 fn number(mut slot: Slot) -> Slot {
     slot.histogram = false;
     slot
-}
-
-fn upper_bound(le: &str) -> Option<f64> {
-    match le {
-        "+Inf" | "Inf" => Some(f64::INFINITY),
-        number => number.parse().ok(),
-    }
 }
 
 /// Only these labels of a slot.
@@ -500,7 +504,7 @@ fn signature(slot: &Slot, matching: &Matching) -> Labels {
     if matching.on {
         only(slot, &matching.labels)
     } else {
-        slot.labels.filter(|key| !matching.labels.iter().any(|label| label == key))
+        slot.labels.filter(|key| !matching.labels.iter().any(|label| same_label(key, label)))
     }
 }
 

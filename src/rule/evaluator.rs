@@ -12,9 +12,9 @@ use std::{
 
 use super::{
     active::ActiveRule,
-    bind::Index,
     builder::Rule,
     error::{Error, Mistake},
+    index::Index,
     number::Scratch,
     plan::Context,
 };

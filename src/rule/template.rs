@@ -82,10 +82,6 @@ impl Template {
         Ok(Self { text: text.to_owned(), parts })
     }
 
-    pub(crate) fn text(&self) -> &str {
-        &self.text
-    }
-
     /// Whether it depends on the value, and not only on labels.
     pub(crate) fn uses_value(&self) -> bool {
         self.parts.iter().any(

@@ -12,7 +12,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Failure, Meter, Sampler,
+    Failure, Glance, Meter, Sampler,
     backend::{Backend, Need, Origin},
     field::put,
 };
@@ -28,6 +28,9 @@ const SHARE_OF_HOST: f64 = 0.25;
 
 /// What memory is filled with at most, in bytes a second: earlyoom's figure.
 const FASTEST: f64 = 6e9;
+/// From here on a rise of so much between ticks is told at once.
+const HIGH: f64 = 0.8;
+const RISE: f64 = 0.02;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Over less time than this a growth is mostly noise.
@@ -222,6 +225,9 @@ struct State {
     /// Whether the host is a wall of ours.
     host_binds: bool,
     next_glance: Option<Duration>,
+    /// The binding ratio now, and when the rules last judged.
+    ratio: f64,
+    judged: f64,
 }
 
 #[cfg(target_os = "linux")]
@@ -244,15 +250,21 @@ impl Sampler for Memory {
     }
 
     fn sample(&mut self) -> Result<(), Failure> {
-        self.look(false)
+        self.look(false)?;
+        if let Some(state) = &mut self.state {
+            state.judged = state.ratio;
+        }
+        Ok(())
     }
 
     fn next_glance(&self) -> Option<Duration> {
         self.state.as_ref()?.next_glance
     }
 
-    fn glance(&mut self) -> Result<(), Failure> {
-        self.look(true)
+    fn glance(&mut self) -> Result<Glance, Failure> {
+        self.look(true)?;
+        let urgent = self.state.as_ref().is_some_and(State::is_urgent);
+        Ok(if urgent { Glance::Urgent } else { Glance::Calm })
     }
 }
 
@@ -305,6 +317,8 @@ impl State {
             ),
             host_binds: false,
             next_glance: None,
+            ratio: 0.0,
+            judged: 0.0,
         }
     }
 
@@ -366,9 +380,17 @@ impl State {
             let here = binding.is_some_and(|(of, _)| of == at);
             put(&level.binds, wall.limit.map(|_| f64::from(here)));
         }
+        self.ratio = binding.map_or(0.0, |(_, ratio)| ratio);
         put(&self.utilization, binding.map(|(_, ratio)| ratio));
         put(&self.runway, runway);
         self.next_glance = headroom.map(pause);
+    }
+}
+
+impl State {
+    /// High, and higher than what the rules know of.
+    fn is_urgent(&self) -> bool {
+        self.ratio >= HIGH && self.ratio - self.judged >= RISE
     }
 }
 

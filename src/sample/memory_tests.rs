@@ -236,6 +236,26 @@ fn a_budget_counts_what_this_process_holds() {
 }
 
 #[test]
+fn a_steep_rise_near_the_limit_is_urgent_once() {
+    let fake = machine("memory-urgent");
+    let (mut sampler, _) = started(over(&fake.0).budget(200 << 20));
+    let mut glance = |held: u32, tick: bool| {
+        process(&fake, held);
+        if tick {
+            sampler.sample().unwrap();
+        }
+        sampler.glance().unwrap()
+    };
+    assert_eq!(glance(100, true), Glance::Calm);
+    assert_eq!(glance(150, false), Glance::Calm, "three quarters are not high");
+    assert_eq!(glance(180, false), Glance::Urgent);
+    assert_eq!(glance(180, true), Glance::Calm, "the rules have judged it");
+    assert_eq!(glance(181, false), Glance::Calm);
+    assert_eq!(glance(190, false), Glance::Urgent);
+    assert_eq!(glance(100, false), Glance::Calm);
+}
+
+#[test]
 fn growth_gives_a_runway_and_standing_still_none() {
     let fake = machine("memory-runway");
     let (mut sampler, registry) = started(over(&fake.0).budget(200 << 20));

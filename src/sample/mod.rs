@@ -10,6 +10,8 @@ mod closure;
 mod field;
 #[cfg(target_os = "linux")]
 mod group;
+#[doc(hidden)]
+pub mod harness;
 mod memory;
 #[cfg(any(target_os = "linux", test))]
 mod parse;
@@ -87,9 +89,19 @@ pub trait Sampler: Send {
     ///
     /// # Errors
     /// As of [`sample`](Self::sample).
-    fn glance(&mut self) -> Result<(), Failure> {
-        Ok(())
+    fn glance(&mut self) -> Result<Glance, Failure> {
+        Ok(Glance::Calm)
     }
+}
+
+/// What a [`glance`](Sampler::glance) saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Glance {
+    /// Nothing that could not wait for the next tick.
+    Calm,
+    /// The rules should judge it now: the next tick comes at once.
+    Urgent,
 }
 
 /// Why a sampler gave nothing.

@@ -8,6 +8,8 @@ use std::{
 };
 
 #[cfg(target_os = "linux")]
+use super::Glance;
+#[cfg(target_os = "linux")]
 use super::field::put;
 use super::{Failure, Meter, Sampler, backend::Origin};
 #[cfg(target_os = "linux")]
@@ -89,8 +91,8 @@ impl Sampler for Pressure {
 
     /// Memory only: it is what kills.
     #[cfg(target_os = "linux")]
-    fn glance(&mut self) -> Result<(), Failure> {
-        self.parts.as_mut().map_or(Ok(()), Parts::glance)
+    fn glance(&mut self) -> Result<Glance, Failure> {
+        self.parts.as_mut().map_or(Ok(()), Parts::glance).map(|()| Glance::Calm)
     }
 }
 
@@ -414,5 +416,143 @@ impl Throttling {
         put(&self.throttled, stat.throttled.map(|count| count as f64));
         put(&self.time, stat.throttled_time);
         Ok(())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+
+    use super::{
+        super::{
+            procfs::tests::Fake,
+            tests::{started, value},
+        },
+        *,
+    };
+
+    fn over(root: &Path) -> Pressure {
+        let procfs = Some(Procfs::at(root, Duration::ZERO));
+        Pressure { origin: Origin { procfs }, parts: None }
+    }
+
+    fn psi(avg10: f64, total: u64) -> String {
+        format!(
+            "some avg10={avg10:.2} avg60=1.00 avg300=0.00 total={total}\n\
+             full avg10=0.50 avg60=0.25 avg300=0.00 total={}\n",
+            total / 2
+        )
+    }
+
+    /// A machine with pressure, in a v2 group of its own below a pod.
+    fn machine(test: &str) -> (Fake, PathBuf) {
+        let fake = Fake::new(test);
+        fs::create_dir_all(fake.0.join("pressure")).unwrap();
+        let own = fake.0.join("cg/pod/box");
+        fs::create_dir_all(&own).unwrap();
+        let point = fake.0.join("cg");
+        let line = format!("31 23 0:28 / {} rw - cgroup2 cgroup rw\n", point.display());
+        fake.write("self/mountinfo", line.as_bytes());
+        fake.write("self/cgroup", b"0::/pod/box\n");
+        fake.write("vmstat", include_bytes!("testdata/linux-6.1-v2/vmstat"));
+        for resource in ["memory", "io", "cpu"] {
+            fake.write(&format!("pressure/{resource}"), psi(12.5, 9_000_000).as_bytes());
+            fake.write(&format!("cg/pod/box/{resource}.pressure"), psi(2.0, 4_000_000).as_bytes());
+        }
+        fake.write("cg/pod/box/cgroup.type", b"domain\n");
+        fake.write("cg/pod/box/cpu.stat", include_bytes!("testdata/linux-6.1-v2/box_cpu.stat"));
+        let (stat, events): (&[u8], &[u8]) = (
+            include_bytes!("testdata/linux-6.1-v2/box_memory.stat"),
+            include_bytes!("testdata/linux-6.1-v2/pod_memory.events"),
+        );
+        for group in ["pod", "pod/box"] {
+            fake.write(&format!("cg/{group}/memory.max"), b"max\n");
+            fake.write(&format!("cg/{group}/memory.current"), b"9000000\n");
+            fake.write(&format!("cg/{group}/memory.stat"), stat);
+            fake.write(&format!("cg/{group}/memory.events"), events);
+        }
+        (fake, own)
+    }
+
+    #[test]
+    fn everything_of_a_captured_group() {
+        let (fake, _) = machine("pressure-all");
+        let (mut sampler, registry) = started(over(&fake.0));
+        sampler.sample().unwrap();
+        let read = |series: &str| value(&registry, &format!("highwater.{series}"));
+        for (series, expected) in [
+            (r#"pressure.avg10{level="host", resource="memory", stall="some"}"#, 0.125),
+            (r#"pressure.avg60{level="host", resource="io", stall="full"}"#, 0.0025),
+            (r#"pressure.time{level="host", resource="cpu", stall="full"}"#, 4.5),
+            (r#"pressure.avg10{level="cgroup", resource="memory", stall="some"}"#, 0.02),
+            (r#"pressure.time{level="cgroup", resource="memory", stall="some"}"#, 4.0),
+            (r#"pressure.time{level="others", resource="memory", stall="some"}"#, 5.0),
+            (r#"memory.events{event="oom_kill", level="cgroup"}"#, 1.0),
+            (r#"memory.events{event="max", level="cgroup.ancestor1"}"#, 35.0),
+            (r#"memory.events{event="oom_kill", level="host"}"#, 1.0),
+            (r#"memory.refaults{kind="file", level="cgroup"}"#, 0.0),
+            ("cpu.throttled.time{}", 10.550_975),
+            ("cpu.throttled.periods{}", 133.0),
+            ("cpu.periods{}", 134.0),
+        ] {
+            assert_eq!(read(series), Some(expected), "{series}");
+        }
+    }
+
+    #[test]
+    fn the_time_of_others_never_steps_back() {
+        let (fake, own) = machine("pressure-others");
+        let (mut sampler, registry) = started(over(&fake.0));
+        sampler.sample().unwrap();
+        // Ours was read a moment later than the host's.
+        fs::write(own.join("memory.pressure"), psi(2.0, 4_100_000)).unwrap();
+        sampler.glance().unwrap();
+        let others = r#"highwater.pressure.time{level="others", resource="memory", stall="some"}"#;
+        assert_eq!(value(&registry, others), Some(5.0));
+        let ours = r#"highwater.pressure.time{level="cgroup", resource="memory", stall="some"}"#;
+        assert_eq!(value(&registry, ours), Some(4.1), "a glance reads memory's");
+    }
+
+    #[test]
+    fn a_kernel_without_psi_still_tells_of_events() {
+        let (fake, own) = machine("pressure-no-psi");
+        fs::remove_dir_all(fake.0.join("pressure")).unwrap();
+        for resource in ["memory", "io", "cpu"] {
+            fs::remove_file(own.join(format!("{resource}.pressure"))).unwrap();
+        }
+        let (mut sampler, registry) = started(over(&fake.0));
+        sampler.sample().unwrap();
+        let kills = r#"highwater.memory.events{event="oom_kill", level="cgroup"}"#;
+        assert_eq!(value(&registry, kills), Some(1.0));
+        let absent = r#"highwater.pressure.avg10{level="host", resource="memory", stall="some"}"#;
+        assert_eq!(value(&registry, absent), None);
+    }
+
+    #[test]
+    fn a_machine_that_tells_nothing_is_unsupported() {
+        let fake = Fake::new("pressure-none");
+        let registry = crate::sync::Arc::new(crate::registry::Registry::new(100));
+        let outcome = over(&fake.0).start(&mut Meter::new(registry));
+        assert!(matches!(outcome, Err(Failure::Unsupported(_))));
+    }
+
+    #[test]
+    fn a_file_that_goes_bad_is_a_failure() {
+        let (fake, own) = machine("pressure-bad");
+        let (mut sampler, _) = started(over(&fake.0));
+        sampler.sample().unwrap();
+        fs::write(own.join("memory.pressure"), "nonsense\n").unwrap();
+        assert!(sampler.sample().is_err());
+    }
+
+    #[test]
+    fn this_machine() {
+        let (mut sampler, registry) = started(over(Path::new("/proc")));
+        sampler.sample().unwrap();
+        let delay = || value(&registry, "highwater.cpu.delay.time{}").unwrap();
+        let before = delay();
+        sampler.sample().unwrap();
+        assert!(delay() >= before);
     }
 }

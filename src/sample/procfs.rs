@@ -232,10 +232,6 @@ impl Procfs {
         &self.root
     }
 
-    pub(super) fn fresh(&self) -> Duration {
-        self.fresh
-    }
-
     /// See [`GroupWalls::locate`].
     pub(super) fn locate_groups(&self) -> (usize, u64) {
         self.groups.lock().locate(&self.root)

@@ -11,12 +11,12 @@ use std::{
     time::Duration,
 };
 
-use super::{Failure, Meter, Sampler, Status};
+use super::{Failure, Glance, Meter, Sampler, Status};
 use crate::{
     clock::Moment,
     instrument::Gauge,
     name::{Labels, Unit},
-    registry::{Kind, Registry},
+    registry::Registry,
     semconv,
     sync::Arc,
 };
@@ -30,6 +30,15 @@ const LOG_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Samplers {
     entries: Vec<Entry>,
+}
+
+/// What all glances together saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Glanced {
+    /// A tick is wanted now.
+    pub(crate) urgent: bool,
+    /// In how long another glance is, if before the next tick.
+    pub(crate) next: Option<Duration>,
 }
 
 struct Entry {
@@ -96,13 +105,16 @@ impl Samplers {
         self.next_glance()
     }
 
-    /// Lets those that work read what can change within milliseconds. In how long again.
-    pub(crate) fn glance(&mut self, at: Moment) -> Option<Duration> {
+    /// Lets those that work read what can change within milliseconds.
+    pub(crate) fn glance(&mut self, at: Moment) -> Glanced {
+        let mut urgent = false;
         for entry in self.entries.iter_mut().filter(|entry| entry.stage == Stage::Started) {
             let outcome = guarded(|| entry.sampler.glance());
-            entry.conclude(at.mono, outcome);
+            // That its values are gone is for the rules to know, too.
+            urgent |= !matches!(outcome, Ok(Glance::Calm));
+            entry.conclude(at.mono, outcome.map(drop));
         }
-        self.next_glance()
+        Glanced { urgent, next: self.next_glance() }
     }
 
     fn next_glance(&self) -> Option<Duration> {
@@ -390,7 +402,7 @@ mod tests {
             fn next_glance(&self) -> Option<Duration> {
                 Some(Duration::from_millis(100))
             }
-            fn glance(&mut self) -> Result<(), Failure> {
+            fn glance(&mut self) -> Result<Glance, Failure> {
                 panic!("on purpose")
             }
         }
@@ -399,10 +411,11 @@ mod tests {
         let watchful = Box::new(Watchful { starts: 0, depth: None });
         let mut samplers = Samplers::new(vec![works, watchful], &registry);
         assert_eq!(samplers.run(at(0)), None);
-        assert_eq!(samplers.glance(at(0)), None, "it failed: nothing to look at");
+        let calm = Glanced { urgent: false, next: None };
+        assert_eq!(samplers.glance(at(0)), calm, "it failed: nothing to look at");
         assert_eq!(samplers.run(at(1)), Some(Duration::from_millis(100)));
         assert_eq!(value(&registry, "depth{}"), Some(1.0));
-        assert_eq!(samplers.glance(at(1)), None);
+        assert_eq!(samplers.glance(at(1)), Glanced { urgent: true, next: None });
         assert_eq!(statuses(&samplers), [Status::Active, Status::Failed]);
         assert_eq!(value(&registry, "depth{}"), None);
     }

@@ -7,11 +7,8 @@
 //! not used; an answer is read up to [`ANSWER_CAP`].
 
 use std::{
-    collections::HashMap,
     fmt,
     io::Read,
-    net::{IpAddr, SocketAddr, ToSocketAddrs},
-    sync::mpsc,
     time::{Duration, SystemTime},
 };
 
@@ -24,7 +21,11 @@ use ureq::{
     },
 };
 
-use super::retry;
+use super::{
+    Fault, Tls,
+    lookup::{Lookup, LookupError},
+    retry,
+};
 use crate::sync::{Arc, Mutex};
 
 /// As much of an answer as is read; receivers say what they have to say in less.
@@ -49,19 +50,6 @@ pub(crate) struct Answer {
     pub(crate) content_type: String,
     /// As far as it came: it may be cut short by the cap, the time-out or the other side.
     pub(crate) body: Vec<u8>,
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Fault {
-    #[error("no answer within {0:?}")]
-    TimedOut(Duration),
-    /// Not connected, cut off, or no HTTP spoken there.
-    #[error("{0}")]
-    Connection(String),
-    /// No attempt can succeed.
-    #[error("{0}")]
-    Impossible(String),
 }
 
 /// Connects, keeps connections alive between calls, can be interrupted from another thread.
@@ -91,7 +79,7 @@ impl Client {
             .user_agent(concat!("highwater-OTLP-Exporter-Rust/", env!("CARGO_PKG_VERSION")));
         let config = tls.apply(builder)?.build();
         let fresh: Fresh = Arc::new(move || {
-            Agent::with_parts(config.clone(), DefaultConnector::new(), Lookup::default())
+            Agent::with_parts(config.clone(), DefaultConnector::new(), Names::default())
         });
         Ok(Self { agent: Arc::new(Mutex::new(fresh())), fresh })
     }
@@ -159,94 +147,34 @@ fn fault(error: ureq::Error, timeout: Duration) -> Fault {
     }
 }
 
-/// Looks names up on a thread of its own, since `getaddrinfo` knows no time-out.
+/// [`Lookup`] as ureq wants it.
 ///
-/// ureq's resolver does the same, but starts a thread per call even for literal addresses, panics
-/// where no thread can be started, and leaves one behind per timed-out call; here there is at most
-/// one look-up a name, and the next call waits for the one under way.
-#[derive(Default)]
-struct Lookup {
-    pending: Mutex<HashMap<String, mpsc::Receiver<std::io::Result<Vec<SocketAddr>>>>>,
-}
+/// ureq's own resolver starts a thread per call even for literal addresses, panics where no thread
+/// can be started, and leaves one behind per timed-out call.
+#[derive(Debug, Default)]
+struct Names(Lookup);
 
-impl Lookup {
-    fn resolve_name(
-        &self,
-        host: &str,
-        port: u16,
-        timeout: Duration,
-        on_timeout: ureq::Timeout,
-    ) -> Result<Vec<SocketAddr>, ureq::Error> {
-        let target = format!("{host}:{port}");
-        let mut pending = self.pending.lock();
-        let answer = match pending.remove(&target) {
-            Some(under_way) => under_way,
-            None => {
-                let (answer, receiver) = mpsc::sync_channel(1);
-                let wanted = target.clone();
-                std::thread::Builder::new()
-                    .name("highwater-dns".into())
-                    .spawn(move || {
-                        let found = wanted.to_socket_addrs().map(|found| found.collect());
-                        // Nobody waits any more: nothing to tell.
-                        let _ = answer.send(found);
-                    })
-                    .map_err(ureq::Error::Io)?;
-                receiver
-            }
-        };
-        match answer.recv_timeout(timeout) {
-            Ok(found) => Ok(found?),
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                pending.insert(target, answer);
-                Err(ureq::Error::Timeout(on_timeout))
-            }
-            Err(mpsc::RecvTimeoutError::Disconnected) => Err(ureq::Error::HostNotFound),
-        }
-    }
-}
-
-impl Resolver for Lookup {
+impl Resolver for Names {
     fn resolve(
         &self,
         uri: &Uri,
         _: &ureq::config::Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
-        let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-        let port = uri.port_u16().unwrap_or(default);
-        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        let found = match literal {
-            Ok(address) => vec![SocketAddr::new(address, port)],
-            Err(_) => self.resolve_name(host, port, *timeout.after, timeout.reason)?,
-        };
+        let found = self.0.find(uri, *timeout.after).map_err(|error| match error {
+            LookupError::TimedOut => ureq::Error::Timeout(timeout.reason),
+            LookupError::NotFound => ureq::Error::HostNotFound,
+            LookupError::Failed(error) => ureq::Error::Io(error),
+        })?;
         let mut addresses = self.empty();
         for address in found {
             if addresses.try_push(address).is_err() {
                 break;
             }
         }
-        if addresses.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(addresses) }
+        Ok(addresses)
     }
 }
-
-impl fmt::Debug for Lookup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lookup").finish_non_exhaustive()
-    }
-}
-
-/// Certificates in PEM. Without any, the roots of Mozilla's programme that are compiled in.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) struct Tls {
-    /// Trusted in place of the built-in roots.
-    pub(crate) roots: Option<Vec<u8>>,
-    /// The client's chain and its private key.
-    pub(crate) client: Option<(Vec<u8>, Vec<u8>)>,
-}
-
-type AgentBuilder = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
 
 impl Tls {
     #[cfg(not(feature = "tls"))]
@@ -281,15 +209,4 @@ impl Tls {
     }
 }
 
-/// A private key belongs in no log.
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls")
-            .field("roots", &self.roots.is_some())
-            .field("client", &self.client.is_some())
-            .finish()
-    }
-}
-
-/// Whether this build can speak `https`.
-pub(crate) const HAS_TLS: bool = cfg!(feature = "tls");
+type AgentBuilder = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;

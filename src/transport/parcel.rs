@@ -29,6 +29,7 @@ impl Lane {
 pub(crate) enum Encoding {
     Identity = 0,
     Gzip = 1,
+    Zstd = 2,
 }
 
 impl Encoding {
@@ -37,6 +38,7 @@ impl Encoding {
         match self {
             Self::Identity => None,
             Self::Gzip => Some("gzip"),
+            Self::Zstd => Some("zstd"),
         }
     }
 }

@@ -147,7 +147,8 @@ impl Queue {
         disk.pause = Some(Instant::now() + DISK_PAUSE);
     }
 
-    /// Takes in what an earlier process left. Reads all of it: for the `highwater-io` thread, once.
+    /// Takes in what processes left that are dead by now. Reads all of it: for the `highwater-io`
+    /// thread, now and then.
     pub(crate) fn recover(&mut self) {
         let spool = self.disk.as_mut().and_then(|disk| disk.spool.as_mut());
         let Some(recovered) = spool.map(Spool::recover) else { return };
@@ -371,10 +372,6 @@ impl Queue {
         std::mem::take(&mut self.notes)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Requests waiting.
     pub(crate) fn len(&self) -> usize {
         self.lanes.iter().map(VecDeque::len).sum()
@@ -441,7 +438,7 @@ mod tests {
         let mut queue = queue(5);
         queue.push(Lane::Alerts, parcel(1));
         assert_eq!(lost(&mut queue), [(Lane::Alerts, Dropped::QueueFull)]);
-        assert!(queue.is_empty() && queue.bytes() == 0);
+        assert_eq!((queue.len(), queue.bytes()), (0, 0));
     }
 
     #[test]
@@ -544,7 +541,7 @@ mod disk_tests {
         assert_eq!(waiting(&mut second, Lane::Alerts), [1, 2, 3]);
         assert_eq!(waiting(&mut second, Lane::Metrics), [1, 2]);
         second.recover();
-        assert!(second.is_empty() && second.take_losses().is_empty());
+        assert!(second.len() == 0 && second.take_losses().is_empty());
     }
 
     #[test]

@@ -8,16 +8,20 @@
 
 mod codec;
 mod float;
+mod foresight;
 mod histogram;
 mod timeline;
+mod trend;
 
 pub(crate) use float::Gain;
+pub(crate) use foresight::Foresight;
 pub(crate) use histogram::{Counts, Dense};
 pub(crate) use timeline::SpanId;
 
 use std::{collections::HashMap, time::Duration};
 
 use crate::{
+    instrument::Delta,
     registry::{Frame, Reading, SeriesId},
     window::{
         float::{CounterWindow, Ring, STALE, is_stale},
@@ -41,6 +45,8 @@ pub(crate) enum Part {
     Count,
     /// Their sum.
     Sum,
+    /// How many of them lie in this bucket or below it.
+    UpTo(i32),
 }
 
 /// A followed number of a series.
@@ -358,10 +364,22 @@ impl Followed {
                 self.total += frame.delta(*at).sum;
                 self.total
             }
+            (Some(Reading::Histogram(at)), Part::UpTo(bucket)) => {
+                self.total += up_to(frame.delta(*at), bucket) as f64;
+                self.total
+            }
             _ => STALE,
         };
         if let Some(ring) = &mut self.ring {
             ring.push(tick, self.current);
         }
     }
+}
+
+/// How many values lie in this bucket or below it; in `i32::MIN`, those not above zero.
+fn up_to(delta: &Delta, bucket: i32) -> u64 {
+    let all = |side: &[(i32, u64)]| side.iter().map(|(_, count)| count).sum::<u64>();
+    let below = delta.positive.partition_point(|(index, _)| *index <= bucket);
+    let below = if bucket == i32::MIN { 0 } else { below };
+    delta.zero + all(&delta.negative) + all(&delta.positive[..below])
 }

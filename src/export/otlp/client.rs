@@ -1,4 +1,4 @@
-//! Sending, and reading the receiver's mind.
+//! Sending.
 //!
 //! Owned by the `highwater-io` thread. Nothing here sleeps: [`Exporter::send_next`] makes at most
 //! one attempt and says when to come again, so its thread can turn to new alerts (which overtake
@@ -7,35 +7,25 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use opentelemetry_proto::tonic::collector::{
-    logs::v1::ExportLogsServiceResponse, metrics::v1::ExportMetricsServiceResponse,
-};
-use prost::Message;
-
 use super::{
+    answer::{self, CONTENT_TYPE, Verdict},
     config::{Settings, Target},
     health::Health,
     intake::{Intake, Topic},
     resource::{Resource, random_u128},
 };
+#[cfg(feature = "grpc")]
+use crate::{export::otlp::Protocol, transport::grpc};
 use crate::{
-    event::Transition,
-    registry::Snapshot,
     sync::Arc,
-    transport::{
-        Dropped, Lane, Parcel,
-        http::{self, Answer, Client, Fault, Request},
-        retry::Backoff,
-    },
+    transport::{Dropped, Fault, Lane, Parcel, http, retry::Backoff},
 };
 
-const CONTENT_TYPE: &str = "application/x-protobuf";
+/// How often the spool is searched for what other processes left.
+const RECOVERY: Duration = Duration::from_secs(10);
 /// Between two requests of a backlog, so that a receiver that has just come back is not trampled
 /// by a fleet: an hour of the default interval drains in 18 s.
 const PACE: Duration = Duration::from_millis(50);
-/// As much of a receiver's words as is repeated.
-const WORDS: usize = 300;
-
 /// Sends what its [`Intake`] keeps.
 #[derive(Debug)]
 pub(crate) struct Exporter {
@@ -43,7 +33,8 @@ pub(crate) struct Exporter {
     /// By [`Lane`].
     routes: [Option<Route>; 2],
     interval: Duration,
-    recovered: bool,
+    /// When the spool was last searched for what others left.
+    recovered: Option<Instant>,
     /// No backlog before.
     paced: Option<Instant>,
     hurried: bool,
@@ -72,21 +63,26 @@ pub(crate) enum Step {
     OutOfTime,
 }
 
-/// What an attempt came to.
-#[derive(Debug, PartialEq)]
-enum Verdict {
-    Accepted { rejected: u64, words: Option<String>, unclear: bool },
-    Later { asked: Option<Duration>, words: String },
-    Refused { words: String },
-}
-
 /// Cuts off the request under way.
 #[derive(Debug, Clone)]
-pub(crate) struct Interrupt(Vec<http::Interrupt>);
+pub(crate) struct Interrupt(Vec<Cut>);
+
+#[derive(Debug, Clone)]
+enum Cut {
+    Http(http::Interrupt),
+    #[cfg(feature = "grpc")]
+    Grpc(grpc::Interrupt),
+}
 
 impl Interrupt {
     pub(crate) fn cut(&self) {
-        self.0.iter().for_each(http::Interrupt::cut);
+        for cut in &self.0 {
+            match cut {
+                Cut::Http(http) => http.cut(),
+                #[cfg(feature = "grpc")]
+                Cut::Grpc(grpc) => grpc.cut(),
+            }
+        }
     }
 }
 
@@ -98,7 +94,7 @@ impl Exporter {
         let [alerts, metrics] = settings.targets;
         let routes = [Route::new(alerts)?, Route::new(metrics)?];
         let interval = settings.interval;
-        Ok(Self { intake, routes, interval, recovered: false, paced: None, hurried: false })
+        Ok(Self { intake, routes, interval, recovered: None, paced: None, hurried: false })
     }
 
     /// The time between two pushes of metrics.
@@ -119,20 +115,11 @@ impl Exporter {
         self.intake.clone()
     }
 
-    /// See [`Intake::metrics`].
-    pub(crate) fn queue_metrics(&mut self, snapshot: &Snapshot) {
-        self.intake.metrics(snapshot);
-    }
-
-    /// See [`Intake::alerts`].
-    pub(crate) fn queue_alerts(&mut self, transitions: &[Arc<Transition>], observed: SystemTime) {
-        self.intake.alerts(transitions, observed);
-    }
-
-    /// Makes at most one attempt, alerts first, done by `deadline`. The first call reads what an
-    /// earlier process left.
+    /// Makes at most one attempt, alerts first, done by `deadline`. Now and then it reads what dead
+    /// processes left, the first time too.
     pub(crate) fn send_next(&mut self, now: Instant, deadline: Instant) -> Step {
-        if !std::mem::replace(&mut self.recovered, true) {
+        if self.recovered.is_none_or(|at| now.saturating_duration_since(at) >= RECOVERY) {
+            self.recovered = Some(now);
             self.intake.shared().with_queue(|queue| queue.recover());
         }
         let mut wait: Option<Duration> = None;
@@ -228,110 +215,64 @@ impl Exporter {
 impl Route {
     fn new(target: Option<Target>) -> Result<Option<Self>, String> {
         let Some(target) = target else { return Ok(None) };
-        let client = Client::new(&target.tls)?;
+        let client = Client::new(&target)?;
         let backoff = Backoff::new(random_u128() as u64);
         Ok(Some(Self { target, client, backoff, not_before: None }))
     }
 
     fn attempt(&self, lane: Lane, parcel: &Parcel, timeout: Duration) -> Verdict {
-        let request = Request {
-            url: &self.target.url,
-            headers: &self.target.headers,
-            content_type: CONTENT_TYPE,
-            encoding: parcel.encoding.header(),
-            body: &parcel.body,
-        };
-        match self.client.post(request, timeout) {
-            Ok(answer) => judge(lane, &answer),
-            Err(Fault::Impossible(words)) => Verdict::Refused { words },
-            Err(fault) => Verdict::Later { asked: None, words: fault.to_string() },
+        match &self.client {
+            Client::Http(client) => {
+                let request = http::Request {
+                    url: &self.target.url,
+                    headers: &self.target.headers,
+                    content_type: CONTENT_TYPE,
+                    encoding: parcel.encoding.header(),
+                    body: &parcel.body,
+                };
+                client.post(request, timeout).map(|answer| answer::of_http(lane, &answer))
+            }
+            #[cfg(feature = "grpc")]
+            Client::Grpc(client) => {
+                let request = grpc::Request {
+                    url: &self.target.url,
+                    method: answer::method(lane),
+                    headers: &self.target.headers,
+                    encoding: parcel.encoding,
+                    body: &parcel.body,
+                };
+                client.call(request, timeout).map(|answer| answer::of_grpc(lane, &answer))
+            }
+        }
+        .unwrap_or_else(|fault| match fault {
+            Fault::Impossible(words) => Verdict::Refused { words },
+            fault => Verdict::Later { asked: None, words: fault.to_string() },
+        })
+    }
+}
+
+/// Either transport.
+#[derive(Debug)]
+enum Client {
+    Http(http::Client),
+    #[cfg(feature = "grpc")]
+    Grpc(grpc::Client),
+}
+
+impl Client {
+    fn new(target: &Target) -> Result<Self, String> {
+        match target.protocol {
+            #[cfg(feature = "grpc")]
+            Protocol::Grpc => grpc::Client::new(&target.tls).map(Self::Grpc),
+            _ => http::Client::new(&target.tls).map(Self::Http),
         }
     }
-}
 
-/// [The specification's](https://opentelemetry.io/docs/specs/otlp/#otlphttp-response) reading of an
-/// answer: 429, 502, 503, 504 are tried again, all other failures never.
-fn judge(lane: Lane, answer: &Answer) -> Verdict {
-    match answer.status {
-        200..=299 => accepted(lane, answer),
-        429 | 502 | 503 | 504 => {
-            Verdict::Later { asked: answer.retry_after, words: failure_words(answer) }
+    fn interrupt(&self) -> Cut {
+        match self {
+            Self::Http(client) => Cut::Http(client.interrupt()),
+            #[cfg(feature = "grpc")]
+            Self::Grpc(client) => Cut::Grpc(client.interrupt()),
         }
-        _ => Verdict::Refused { words: failure_words(answer) },
     }
-}
-
-fn accepted(lane: Lane, answer: &Answer) -> Verdict {
-    // Some receivers answer success with no body at all.
-    if answer.body.is_empty() {
-        return Verdict::Accepted { rejected: 0, words: None, unclear: false };
-    }
-    let partial =
-        answer.content_type.starts_with(CONTENT_TYPE).then(|| partial_success(lane, &answer.body));
-    let Some(Some((rejected, message))) = partial else {
-        let words = format!(
-            "its answer is no OTLP: {:?}, {:?}",
-            printable(answer.content_type.as_bytes()),
-            printable(&answer.body)
-        );
-        return Verdict::Accepted { rejected: 0, words: Some(words), unclear: true };
-    };
-    let words = match (rejected, message.is_empty()) {
-        (0, true) => None,
-        (0, false) => Some(format!("says {:?}", printable(message.as_bytes()))),
-        (count, _) => Some(format!(
-            "rejected {count} of what was in it, saying {:?}",
-            printable(message.as_bytes())
-        )),
-    };
-    Verdict::Accepted { rejected, words, unclear: false }
-}
-
-/// How many items were rejected, and the message; `None` if the body is no OTLP answer.
-fn partial_success(lane: Lane, body: &[u8]) -> Option<(u64, String)> {
-    let partial = match lane {
-        Lane::Metrics => ExportMetricsServiceResponse::decode(body)
-            .ok()?
-            .partial_success
-            .map(|partial| (partial.rejected_data_points, partial.error_message)),
-        Lane::Alerts => ExportLogsServiceResponse::decode(body)
-            .ok()?
-            .partial_success
-            .map(|partial| (partial.rejected_log_records, partial.error_message)),
-    };
-    let (rejected, message) = partial.unwrap_or_default();
-    Some((u64::try_from(rejected).unwrap_or(0), message))
-}
-
-/// The body of a failure is a `google.rpc.Status`; of that, only the message matters.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Status {
-    #[prost(string, tag = "2")]
-    message: String,
-}
-
-fn failure_words(answer: &Answer) -> String {
-    let status = answer.status;
-    let message = answer
-        .content_type
-        .starts_with(CONTENT_TYPE)
-        .then(|| Status::decode(&*answer.body).ok())
-        .flatten()
-        .map(|status| printable(status.message.as_bytes()));
-    match message.unwrap_or_else(|| printable(&answer.body)) {
-        words if words.is_empty() => format!("HTTP status {status}"),
-        words => format!("HTTP status {status}, saying {words:?}"),
-    }
-}
-
-/// What a stranger sent, fit for a log: one line, no control characters, not too long.
-fn printable(bytes: &[u8]) -> String {
-    let head = &bytes[..bytes.len().min(WORDS * 4)];
-    let text = String::from_utf8_lossy(head);
-    let mut words: String =
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS).collect();
-    if text.chars().nth(WORDS).is_some() {
-        words.push('…');
-    }
-    words.trim().to_owned()
 }

@@ -3,28 +3,49 @@
 //! A mistake in code is reported to the caller with all others; one in the environment is a
 //! warning and falls back, because no variable may keep a service from starting.
 
-use std::{
-    collections::HashMap, fmt, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration,
-};
+use std::{collections::HashMap, fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use opentelemetry_otlp::OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT;
-use ureq::http::{HeaderName, HeaderValue, Uri};
 
 use super::{
     encode::Shape,
+    endpoint::{Path, check_header, is_credential, is_loopback, parse_endpoint, shown},
     env::{self, Env},
 };
-use crate::transport::{
-    Lane,
-    http::{HAS_TLS, Tls},
-    queue::DiskLimits,
-    spool::Durability,
-};
+use crate::transport::{Encoding, HAS_TLS, Lane, Tls, queue::DiskLimits, spool::Durability};
 
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(600);
 const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 /// More often than the specification's minute: a dashboard beside an alert must not lag behind it.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How requests travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// OTLP/HTTP with protobuf bodies; port 4318 by custom.
+    #[default]
+    HttpProtobuf,
+    /// OTLP/gRPC; port 4317 by custom. Feature `grpc`, with `https://` feature `grpc-tls`.
+    Grpc,
+}
+
+impl Protocol {
+    pub(super) fn is_built(self) -> bool {
+        self == Self::HttpProtobuf || cfg!(feature = "grpc")
+    }
+
+    pub(super) fn has_tls(self) -> bool {
+        HAS_TLS && (self == Self::HttpProtobuf || cfg!(feature = "grpc-tls"))
+    }
+
+    pub(super) fn tls_feature(self) -> &'static str {
+        match self {
+            Self::HttpProtobuf => "tls",
+            Self::Grpc => "grpc-tls",
+        }
+    }
+}
 
 /// How requests are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,6 +56,22 @@ pub enum Compression {
     /// gzip, which every OTLP receiver must understand.
     #[default]
     Gzip,
+    /// zstd, where the receiver takes it; feature `zstd`.
+    Zstd,
+}
+
+impl Compression {
+    pub(super) fn is_built(self) -> bool {
+        self != Self::Zstd || cfg!(feature = "zstd")
+    }
+
+    pub(super) fn encoding(self) -> Encoding {
+        match self {
+            Self::None => Encoding::Identity,
+            Self::Gzip => Encoding::Gzip,
+            Self::Zstd => Encoding::Zstd,
+        }
+    }
 }
 
 /// Since when sums and histograms count. What goes both ways is always cumulative.
@@ -154,6 +191,7 @@ pub struct Config {
     timeout: Option<Duration>,
     interval: Option<Duration>,
     compression: Option<Compression>,
+    protocol: Option<Protocol>,
     plaintext_credentials: bool,
     tls: Tls,
     spool: Option<Spool>,
@@ -213,6 +251,12 @@ impl Config {
     /// How requests are compressed. Default: `OTEL_EXPORTER_OTLP_COMPRESSION`, else gzip.
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = Some(compression);
+        self
+    }
+
+    /// How requests travel. Default: `OTEL_EXPORTER_OTLP_PROTOCOL`, else HTTP with protobuf bodies.
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = Some(protocol);
         self
     }
 
@@ -297,7 +341,7 @@ impl Config {
         ];
         for (setting, endpoint, path) in given {
             let Some(text) = endpoint else { continue };
-            match parse_endpoint(text, path) {
+            match parse_endpoint(text, path, self.protocol.unwrap_or_default()) {
                 Err(allowed) => mistakes.push(Error::new(setting, shown(text), allowed)),
                 Ok(url) => mistakes.extend(self.exposed(&url, &self.headers)),
             }
@@ -313,6 +357,14 @@ impl Config {
             mistakes.extend(check_range("otlp interval", interval, &INTERVALS));
         }
         mistakes.extend(check_tls(&self.tls));
+        if self.protocol.is_some_and(|protocol| !protocol.is_built()) {
+            let allowed = "HttpProtobuf, as this build lacks highwater's feature `grpc`";
+            mistakes.push(Error::new("otlp protocol", "Grpc", allowed));
+        }
+        if self.compression.is_some_and(|compression| !compression.is_built()) {
+            let allowed = "Gzip or None, as this build lacks highwater's feature `zstd`";
+            mistakes.push(Error::new("otlp compression", "Zstd", allowed));
+        }
         mistakes.extend(self.spool.iter().flat_map(Spool::check));
         for (metric, bounds) in &self.bounds {
             let ascending = bounds.windows(2).all(|pair| pair[0] < pair[1]);
@@ -332,7 +384,7 @@ impl Config {
     /// Joins what was set in code with the environment: `HIGHWATER_*`, code, `OTEL_*`, defaults.
     /// `None` if there is nowhere to push to; the warnings are the environment's mistakes.
     pub(crate) fn resolve(&self, env: &Env<'_>) -> (Option<Settings>, Vec<Error>) {
-        let variables = env::read(env);
+        let variables = env::read(env, self.protocol);
         let mut warnings = variables.warnings;
         let base = match &variables.highwater_endpoint {
             Some(env::Override::Off) => return (None, warnings),
@@ -344,15 +396,16 @@ impl Config {
             if signal.disabled {
                 return None;
             }
-            let path = env::path(lane);
+            let protocol = self.protocol.or(signal.protocol).unwrap_or_default();
+            let appended = env::path(lane, protocol);
             let in_code = || {
                 let full = self.endpoints[lane as usize].as_deref().map(|full| (full, Path::Given));
-                full.or(self.endpoint.as_deref().map(|base| (base, Path::Append(path))))
+                full.or(self.endpoint.as_deref().map(|base| (base, appended)))
             };
             let url = base
-                .map(|base| (base, Path::Append(path)))
+                .map(|base| (base, appended))
                 .or_else(in_code)
-                .and_then(|(text, path)| parse_endpoint(text, path).ok())
+                .and_then(|(text, path)| parse_endpoint(text, path, protocol).ok())
                 .or_else(|| signal.endpoint.clone())?;
             let mut headers = signal.headers.clone();
             headers.retain(|(name, _)| !self.headers.iter().any(|(ours, _)| ours == name));
@@ -367,6 +420,7 @@ impl Config {
             tls.roots = tls.roots.or_else(|| signal.tls.roots.clone());
             tls.client = tls.client.or_else(|| signal.tls.client.clone());
             Some(Target {
+                protocol,
                 url,
                 headers,
                 timeout: self
@@ -434,6 +488,7 @@ impl fmt::Debug for Config {
             .field("timeout", &self.timeout)
             .field("interval", &self.interval)
             .field("compression", &self.compression)
+            .field("protocol", &self.protocol)
             .field("plaintext_credentials", &self.plaintext_credentials)
             .field("tls", &self.tls)
             .field("spool", &self.spool)
@@ -463,6 +518,7 @@ pub(crate) struct Settings {
 /// Where one signal goes.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Target {
+    pub(crate) protocol: Protocol,
     pub(crate) url: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) timeout: Duration,
@@ -474,91 +530,6 @@ impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target").field("url", &self.url).finish_non_exhaustive()
     }
-}
-
-/// What becomes of an endpoint's path.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Path {
-    /// It is a base: the signal's path is appended.
-    Append(&'static str),
-    /// It is used as it is.
-    Given,
-}
-
-/// The full URL, or what would be allowed.
-pub(super) fn parse_endpoint(text: &str, path: Path) -> Result<String, String> {
-    const ALLOWED: &str =
-        "http://HOST[:PORT][/PATH] or https://…, a base without user, query or fragment";
-    let uri: Uri = text.trim().parse().map_err(|_| ALLOWED)?;
-    let authority = uri.authority().ok_or(ALLOWED)?;
-    let host = authority.host();
-    // `port_u16` takes a port that is no number for none.
-    let port = authority.as_str().strip_prefix(host).unwrap_or_default();
-    let port_fits =
-        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
-    let query_fits = matches!(path, Path::Given) || uri.query().is_none();
-    if host.is_empty() || authority.as_str().contains('@') || text.contains('#') {
-        return Err(ALLOWED.into());
-    }
-    if !port_fits || !query_fits {
-        return Err(ALLOWED.into());
-    }
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") if HAS_TLS => {}
-        Some("https") => {
-            return Err("http://, as this build lacks highwater's feature `tls`".into());
-        }
-        _ => return Err(ALLOWED.into()),
-    }
-    Ok(match path {
-        Path::Append(path) => format!(
-            "{}://{authority}{}{path}",
-            uri.scheme_str().unwrap_or("http"),
-            uri.path().trim_end_matches('/')
-        ),
-        Path::Given => uri.to_string(),
-    })
-}
-
-/// An address without the password it may hold.
-pub(super) fn shown(endpoint: &str) -> String {
-    match endpoint.rsplit_once('@') {
-        Some((_, host)) => format!("\"…@{host}\""),
-        None => format!("{endpoint:?}"),
-    }
-}
-
-fn is_loopback(url: &str) -> bool {
-    let uri: Option<Uri> = url.parse().ok();
-    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
-    let literal = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || literal.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-fn is_credential(header: &str) -> bool {
-    ["authorization", "cookie", "api-key", "apikey", "token", "secret", "password"]
-        .iter()
-        .any(|word| header.contains(word))
-}
-
-pub(super) fn check_header(setting: &str, name: &str, value: &str) -> Option<Error> {
-    if HeaderName::try_from(name).is_err() {
-        let allowed = "a token of letters, digits and !#$%&'*+-.^_`|~";
-        return Some(Error::new(setting, format!("named {name:?}"), allowed));
-    }
-    if ["content-type", "content-encoding", "content-length", "transfer-encoding", "host"]
-        .contains(&name.to_ascii_lowercase().as_str())
-    {
-        let allowed = "any header but those the request itself sets";
-        return Some(Error::new(setting, format!("named {name:?}"), allowed));
-    }
-    if HeaderValue::try_from(value).is_err() {
-        let allowed = "a value without control characters";
-        return Some(Error::new(format!("{setting} {name:?}"), "not sendable", allowed));
-    }
-    None
 }
 
 pub(super) fn check_range(

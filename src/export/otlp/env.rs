@@ -5,11 +5,11 @@ use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
 
 use opentelemetry_otlp as otel;
 
-use super::config::{
-    Compression, Error, Path, Temporality, check_header, check_interval, check_timeout, check_tls,
-    parse_endpoint, shown,
+use super::{
+    config::{Compression, Error, Protocol, Temporality, check_interval, check_timeout, check_tls},
+    endpoint::{Path, check_header, parse_endpoint, shown},
 };
-use crate::transport::{Lane, http::Tls};
+use crate::transport::{Lane, Tls};
 
 /// Looks a variable up.
 pub(crate) type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -27,11 +27,12 @@ const TEMPORALITY_PREFERENCE: &str = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PRE
 const HISTOGRAM_AGGREGATION: &str = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION";
 const OTEL_METRIC_EXPORT_INTERVAL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
 
-/// What is appended to a base address.
-pub(super) fn path(lane: Lane) -> &'static str {
-    match lane {
-        Lane::Alerts => "/v1/logs",
-        Lane::Metrics => "/v1/metrics",
+/// What becomes of a base address.
+pub(super) fn path(lane: Lane, protocol: Protocol) -> Path {
+    match (protocol, lane) {
+        (Protocol::Grpc, _) => Path::Given,
+        (Protocol::HttpProtobuf, Lane::Alerts) => Path::Append("/v1/logs"),
+        (Protocol::HttpProtobuf, Lane::Metrics) => Path::Append("/v1/metrics"),
     }
 }
 
@@ -65,6 +66,7 @@ pub(super) enum Directory {
 pub(super) struct Signal {
     /// `OTEL_METRICS_EXPORTER` or `OTEL_LOGS_EXPORTER` is `none`.
     pub(super) disabled: bool,
+    pub(super) protocol: Option<Protocol>,
     /// The full URL.
     pub(super) endpoint: Option<String>,
     pub(super) headers: Vec<(String, String)>,
@@ -73,11 +75,13 @@ pub(super) struct Signal {
     pub(super) tls: Tls,
 }
 
-pub(super) fn read(env: &Env<'_>) -> Variables {
-    let mut reader = Reader { env, warnings: Vec::new() };
+/// `protocol` is the one set in code, which decides how addresses are read.
+pub(super) fn read(env: &Env<'_>, protocol: Option<Protocol>) -> Variables {
+    let mut reader = Reader { env, protocol, warnings: Vec::new() };
     let highwater_endpoint = reader.take(&[HIGHWATER_ENDPOINT], |value| match value {
         "off" => Ok(Override::Off),
-        base => parse_endpoint(base, Path::Append("")).map(|_| Override::To(base.into())),
+        base => parse_endpoint(base, Path::Append(""), protocol.unwrap_or_default())
+            .map(|_| Override::To(base.into())),
     });
     let plaintext_credentials = reader.take(&[PLAINTEXT_CREDENTIALS], |value| {
         if value == "allow" { Ok(()) } else { Err("\"allow\"".to_owned()) }
@@ -125,6 +129,7 @@ pub(super) fn read(env: &Env<'_>) -> Variables {
 
 struct Reader<'a> {
     env: &'a Env<'a>,
+    protocol: Option<Protocol>,
     warnings: Vec<Error>,
 }
 
@@ -163,25 +168,21 @@ impl Reader<'_> {
                 _ => Err("\"otlp\" or \"none\"".to_owned()),
             })
             .unwrap_or(false);
-        self.take(
-            &[&own(otel::OTEL_EXPORTER_OTLP_PROTOCOL), otel::OTEL_EXPORTER_OTLP_PROTOCOL],
-            |value| match value {
-                otel::OTEL_EXPORTER_OTLP_PROTOCOL_HTTP_PROTOBUF => Ok(()),
-                _ => Err(format!(
-                    "{:?}, used instead",
-                    otel::OTEL_EXPORTER_OTLP_PROTOCOL_HTTP_PROTOBUF
-                )),
-            },
-        );
-        let endpoint = self
-            .take(&[&own(otel::OTEL_EXPORTER_OTLP_ENDPOINT)], |value| {
-                parse_endpoint(value, Path::Given)
-            })
-            .or_else(|| {
-                self.take(&[otel::OTEL_EXPORTER_OTLP_ENDPOINT], |value| {
-                    parse_endpoint(value, Path::Append(path(lane)))
-                })
-            });
+        let names = [&*own(otel::OTEL_EXPORTER_OTLP_PROTOCOL), otel::OTEL_EXPORTER_OTLP_PROTOCOL];
+        let in_environment = self.take(&names, |value| {
+            let protocol = match value {
+                otel::OTEL_EXPORTER_OTLP_PROTOCOL_HTTP_PROTOBUF => Protocol::HttpProtobuf,
+                otel::OTEL_EXPORTER_OTLP_PROTOCOL_GRPC => Protocol::Grpc,
+                _ => return Err("\"http/protobuf\" or \"grpc\"; the former is used".to_owned()),
+            };
+            if protocol.is_built() {
+                Ok(protocol)
+            } else {
+                Err("\"http/protobuf\", which is used, as this build lacks highwater's feature `grpc`".to_owned())
+            }
+        });
+        let protocol = self.protocol.or(in_environment);
+        let endpoint = self.endpoint(lane, protocol.unwrap_or_default());
         let timeout = self.take(
             &[&own(otel::OTEL_EXPORTER_OTLP_TIMEOUT), otel::OTEL_EXPORTER_OTLP_TIMEOUT],
             |value| milliseconds(value, check_timeout),
@@ -191,6 +192,7 @@ impl Reader<'_> {
             |value| match value {
                 "gzip" => Ok(Compression::Gzip),
                 "none" => Ok(Compression::None),
+                "zstd" if Compression::Zstd.is_built() => Ok(Compression::Zstd),
                 _ => Err("\"gzip\" or \"none\"".to_owned()),
             },
         );
@@ -200,7 +202,27 @@ impl Reader<'_> {
             .unwrap_or_default();
         // Without an endpoint of this signal's no file is read and none is missed.
         let tls = if endpoint.is_some() { self.tls(lane) } else { Tls::default() };
-        Signal { disabled, endpoint, headers, timeout, compression, tls }
+        Signal { disabled, protocol, endpoint, headers, timeout, compression, tls }
+    }
+
+    fn endpoint(&mut self, lane: Lane, protocol: Protocol) -> Option<String> {
+        let (own, general) =
+            (own(otel::OTEL_EXPORTER_OTLP_ENDPOINT, lane), otel::OTEL_EXPORTER_OTLP_ENDPOINT);
+        let insecure_names = [
+            &*self::own(otel::OTEL_EXPORTER_OTLP_INSECURE, lane),
+            otel::OTEL_EXPORTER_OTLP_INSECURE,
+        ];
+        let insecure = self.take(&insecure_names, truth).unwrap_or(false);
+        let parse = |value: &str, path| {
+            // Only gRPC's may lack a scheme.
+            if protocol == Protocol::Grpc && !value.contains("://") {
+                let scheme = if insecure { "http" } else { "https" };
+                return parse_endpoint(&format!("{scheme}://{value}"), path, protocol);
+            }
+            parse_endpoint(value, path, protocol)
+        };
+        self.take(&[&own], |value| parse(value, Path::Given))
+            .or_else(|| self.take(&[general], |value| parse(value, path(lane, protocol))))
     }
 
     /// `key=value,key=value`, values percent-encoded. A bad pair is left out with a warning that
@@ -270,6 +292,14 @@ fn signal(lane: Lane) -> &'static str {
 /// to those who use its transports.
 fn own(general: &str, lane: Lane) -> String {
     general.replacen("_OTLP_", &format!("_OTLP_{}_", signal(lane)), 1)
+}
+
+fn truth(value: &str) -> Result<bool, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("\"true\" or \"false\"".into()),
+    }
 }
 
 fn milliseconds(

@@ -137,6 +137,7 @@ impl Health {
     }
 }
 
+#[cfg(test)]
 impl Report {
     pub(crate) fn lane(&self, lane: Lane) -> &LaneReport {
         &self.lanes[lane as usize]

@@ -97,12 +97,11 @@ impl Intake {
 impl Shared {
     fn keep(&self, lane: Lane, request: &impl Message, at: SystemTime, items: usize) {
         let plain = request.encode_to_vec();
-        let (encoding, body) = match self.compression[lane as usize] {
-            Some(Compression::Gzip) => match gzip(&plain) {
-                Ok(body) => (Encoding::Gzip, body),
-                Err(_) => (Encoding::Identity, plain),
-            },
-            _ => (Encoding::Identity, plain),
+        let wanted = self.compression[lane as usize].unwrap_or_default().encoding();
+        let (encoding, body) = match compressed(&plain, wanted) {
+            Ok(body) => (wanted, body),
+            // Does not happen when writing to memory; the receiver must take it plain.
+            Err(_) => (Encoding::Identity, plain),
         };
         let items = u32::try_from(items).unwrap_or(u32::MAX);
         let parcel = Parcel { at, items, encoding, body: body.into() };
@@ -187,9 +186,18 @@ struct Spoken {
     kept_back: u64,
 }
 
-fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    // Fast: the better levels save a tenth of the bytes for several times the work.
-    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes)?;
-    encoder.finish()
+fn compressed(plain: &[u8], encoding: Encoding) -> std::io::Result<Vec<u8>> {
+    match encoding {
+        Encoding::Identity => Ok(plain.to_vec()),
+        Encoding::Gzip => {
+            // Fast: the better levels save a tenth of the bytes for several times the work.
+            let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(plain)?;
+            encoder.finish()
+        }
+        #[cfg(feature = "zstd")]
+        Encoding::Zstd => zstd::bulk::compress(plain, zstd::DEFAULT_COMPRESSION_LEVEL),
+        #[cfg(not(feature = "zstd"))]
+        Encoding::Zstd => Err(std::io::ErrorKind::Unsupported.into()),
+    }
 }

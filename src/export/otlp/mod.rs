@@ -1,4 +1,4 @@
-//! OTLP over HTTP: metrics and alert transitions, pushed to any OpenTelemetry receiver.
+//! OTLP over HTTP or gRPC: metrics and alert transitions, pushed to any OpenTelemetry receiver.
 //!
 //! [`from_env`] pushes where `OTEL_EXPORTER_OTLP_ENDPOINT` points and nowhere if it is not set;
 //! [`to`] names the receiver in code. What is not set in code is taken from the
@@ -13,9 +13,11 @@
 //! it happens on the `highwater-io` thread: a receiver that is slow, down or talks nonsense delays
 //! nothing else.
 
+mod answer;
 mod client;
 mod config;
 mod encode;
+mod endpoint;
 mod env;
 mod health;
 mod intake;
@@ -23,12 +25,10 @@ mod resource;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Compression, Config, Error, Spool, Temporality};
+pub use config::{Compression, Config, Error, Protocol, Spool, Temporality};
 
 pub(crate) use client::{Exporter, Interrupt, Step};
-pub(crate) use config::Settings;
-pub(crate) use env::Env;
-pub(crate) use health::{Health, Report};
+pub(crate) use health::Health;
 pub(crate) use intake::Intake;
 pub(crate) use resource::Resource;
 

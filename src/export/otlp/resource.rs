@@ -100,6 +100,7 @@ impl Resource {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
 
+    #[cfg(test)]
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
         self.iter().find_map(|(known, value)| match value {
             Value::Text(text) if known == key => Some(text.as_str()),

@@ -5,6 +5,8 @@
 mod crash;
 mod delivery;
 mod environment;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod stack_servers;
 mod wire;
 

@@ -5,7 +5,7 @@
 //! entry   =  0  magic    4  "hwse"
 //!            4  state    1  0xff once delivered, else waiting; under no checksum, as it changes
 //!            5  lane     1  0 alerts, 1 metrics
-//!            6  encoding 1  0 as it is, 1 gzip
+//!            6  encoding 1  0 as it is, 1 gzip, 2 zstd
 //!            7  zero     1
 //!            8  length   4  of the body
 //!           12  items    4  data points or log records in it
@@ -75,6 +75,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Header> {
     let encoding = match header[6] {
         0 => Encoding::Identity,
         1 => Encoding::Gzip,
+        2 => Encoding::Zstd,
         _ => return None,
     };
     let nanos = u64::from(number(header, 16)) | u64::from(number(header, 20)) << 32;

@@ -50,17 +50,21 @@ impl Slot {
 
     /// Moves the segments of slots nobody holds into this one, from number `next` on. A slot that
     /// cannot be read stays for the next process.
-    pub(super) fn adopt(&self, next: &mut u64) {
-        let Some(parent) = self.directory.parent() else { return };
+    pub(super) fn adopt(&self, next: &mut u64) -> Vec<(Name, PathBuf)> {
+        let mut adopted = Vec::new();
+        let Some(parent) = self.directory.parent() else { return adopted };
         for number in 0..SLOTS {
             let Ok(Some(dead)) = Self::lock(parent, number, false) else { continue };
             for (name, path) in dead.segments() {
                 let new = Name { number: *next, ..name };
-                if fs::rename(path, self.directory.join(new.file_name())).is_ok() {
+                let ours = self.directory.join(new.file_name());
+                if fs::rename(path, &ours).is_ok() {
                     *next += 1;
+                    adopted.push((new, ours));
                 }
             }
         }
+        adopted
     }
 
     /// The segments in this slot, by number.

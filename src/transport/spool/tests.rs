@@ -236,7 +236,7 @@ fn segments_are_closed_when_full_and_removed_when_delivered() {
     let places: Vec<_> =
         (0..8).map(|n| spool.append(Lane::Metrics, &parcel(n, 33 << 10)).unwrap()).collect();
     let full = spool.bytes();
-    assert!(full > 8 * 33 << 10);
+    assert!(full > (8 * 33) << 10);
     for place in &places[..6] {
         spool.done(*place);
     }

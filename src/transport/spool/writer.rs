@@ -74,7 +74,7 @@ pub(crate) struct Spool {
     /// By [`Lane`].
     active: [Option<Active>; 2],
     next: u64,
-    /// Found at the start, not read yet.
+    /// Found, not read yet.
     unread: Vec<(Name, PathBuf)>,
     /// Reused from entry to entry.
     buffer: Vec<u8>,
@@ -84,9 +84,8 @@ impl Spool {
     /// Takes a slot below `directory`, to hold about `bytes`; reads nothing yet.
     pub(crate) fn open(directory: &Path, bytes: u64, durability: Durability) -> io::Result<Self> {
         let slot = Slot::take(directory)?;
-        let mut next = slot.segments().last().map_or(0, |(name, _)| name.number + 1);
-        slot.adopt(&mut next);
         let unread = slot.segments();
+        let next = unread.last().map_or(0, |(name, _)| name.number + 1);
         let segment_bytes = (bytes / SEGMENTS).clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end());
         Ok(Self {
             directory: directory.to_owned(),
@@ -110,9 +109,11 @@ impl Spool {
         Ok(())
     }
 
-    /// Reads what was there at the start; nothing the second time.
+    /// Reads what was there at the start, and whatever processes have left that are dead by now;
+    /// nothing twice.
     pub(crate) fn recover(&mut self) -> Recovered {
         let mut recovered = Recovered::default();
+        self.unread.extend(self.slot.adopt(&mut self.next));
         for (name, path) in std::mem::take(&mut self.unread) {
             let Ok(scan) = read_segment(&path) else { continue };
             recovered.damaged_bytes += scan.damaged_bytes;

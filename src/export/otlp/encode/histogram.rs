@@ -33,7 +33,7 @@ pub(super) fn advised_bounds(name: &str, unit: &str) -> &'static [f64] {
 
 /// Without attributes and times. At most `max_buckets` a side.
 pub(super) fn exponential(all: &Distribution, max_buckets: usize) -> ExponentialHistogramDataPoint {
-    let shift = shift(&all.positive, max_buckets).max(shift(&all.negative, max_buckets));
+    let shift = all.downscale_for(max_buckets);
     ExponentialHistogramDataPoint {
         count: all.count,
         sum: Some(all.sum),
@@ -99,29 +99,12 @@ fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
-/// The populated buckets' first and last index.
-fn span(buckets: &Buckets) -> Option<(i32, i32)> {
-    let mut populated = buckets.iter().map(|(index, _)| index);
-    let first = populated.next()?;
-    Some((first, populated.next_back().unwrap_or(first)))
-}
-
-/// By how much the scale has to sink. Halving the resolution merges the buckets 2i and 2i+1 into
-/// i, exactly: (base^2i, base^(2i+1)] and (base^(2i+1), base^(2i+2)] are ((base²)^i, (base²)^(i+1)].
-fn shift(buckets: &Buckets, max_buckets: usize) -> u32 {
-    let Some((first, last)) = span(buckets) else { return 0 };
-    let width = |shift: u32| (i64::from(last) >> shift) - (i64::from(first) >> shift) + 1;
-    (0..32).find(|shift| width(*shift) <= max_buckets as i64).unwrap_or(31)
-}
-
+/// At a scale lower by `shift`: halving the resolution merges the buckets 2i and 2i+1 into i,
+/// exactly.
 fn buckets(buckets: &Buckets, shift: u32) -> BucketsMessage {
-    let Some((first, last)) = span(buckets) else { return BucketsMessage::default() };
-    let offset = first >> shift;
-    let mut bucket_counts = vec![0; ((last >> shift) - offset + 1) as usize];
-    for (index, count) in buckets.iter() {
-        bucket_counts[((index >> shift) - offset) as usize] += count;
-    }
-    BucketsMessage { offset, bucket_counts }
+    let mut low = Buckets::default();
+    buckets.downscale(shift, &mut low);
+    BucketsMessage { offset: low.offset, bucket_counts: low.counts }
 }
 
 #[cfg(test)]
@@ -129,6 +112,10 @@ mod tests {
     use super::*;
 
     const MAX: usize = 160;
+
+    fn shift(positive: &Buckets, max: usize) -> u32 {
+        Distribution { positive: positive.clone(), ..Default::default() }.downscale_for(max)
+    }
 
     fn filled(pairs: &[(i32, u64)]) -> Buckets {
         let mut filled = Buckets::default();
@@ -171,17 +158,20 @@ mod tests {
 
     #[test]
     fn empty_sides_have_no_buckets() {
-        assert_eq!(buckets(&Buckets::default(), 3), BucketsMessage::default());
+        assert!(buckets(&Buckets::default(), 3).bucket_counts.is_empty());
         assert_eq!(shift(&Buckets::default(), MAX), 0);
     }
 
     #[test]
     fn explicit_buckets_hold_all_within_one_of_ours() {
-        let mut all = Distribution::default();
-        // 1.0 ends bucket -1; 0.1 lies in bucket -107, which ends at 0.1007.
-        all.positive = filled(&[(-107, 5), (-1, 7), (0, 9), (1_000, 1)]);
-        all.negative = filled(&[(0, 2)]);
-        (all.zero, all.count) = (3, 27);
+        let all = Distribution {
+            // 1.0 ends bucket -1; 0.1 lies in bucket -107, which ends at 0.1007.
+            positive: filled(&[(-107, 5), (-1, 7), (0, 9), (1_000, 1)]),
+            negative: filled(&[(0, 2)]),
+            zero: 3,
+            count: 27,
+            ..Default::default()
+        };
         let sent = explicit(&all, &[-2.0, 0.0, 0.1, 0.101, 1.0, 10.0]);
         assert_eq!(sent.bucket_counts, [0, 5, 0, 5, 7, 9, 1]);
         assert_eq!(sent.explicit_bounds.len(), 6);
@@ -190,9 +180,8 @@ mod tests {
 
     #[test]
     fn what_was_gained_is_the_difference_bucket_by_bucket() {
-        let mut before = Distribution::default();
-        before.positive = filled(&[(3, 5), (7, 1)]);
-        (before.zero, before.count, before.sum) = (1, 7, 10.0);
+        let positive = filled(&[(3, 5), (7, 1)]);
+        let before = Distribution { positive, zero: 1, count: 7, sum: 10.0, ..Default::default() };
         let mut now = before.clone();
         now.positive = filled(&[(-2, 4), (3, 5), (7, 3)]);
         (now.zero, now.count, now.sum) = (2, 14, 16.0);

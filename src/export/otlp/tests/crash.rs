@@ -46,13 +46,13 @@ fn child() {
     for number in first.. {
         let labels = Labels::new([("number", &*number.to_string())]);
         let one = Transition { labels, ..(*transition(State::Pending, State::Firing)).clone() };
-        exporter.queue_alerts(&[Arc::new(one)], SystemTime::now());
+        exporter.intake().alerts(&[Arc::new(one)], SystemTime::now());
         // The transition is kept: only now may anyone be told.
         out.write_all(format!("alert {number}\n").as_bytes()).unwrap();
         if number % 3 == 0 {
             let mut snapshot = one_gauge(number as f64);
             snapshot.at.wall = SystemTime::now();
-            exporter.queue_metrics(&snapshot);
+            exporter.intake().metrics(&snapshot);
             out.write_all(format!("metrics {number}\n").as_bytes()).unwrap();
         }
         let now = Instant::now();

@@ -29,7 +29,7 @@ const SHORT: Duration = Duration::from_millis(200);
 fn after_one_attempt(reaction: Reaction) -> (Exporter, Receiver) {
     let receiver = Receiver::always(reaction);
     let mut exporter = exporter(otlp::to(receiver.url()).timeout(SHORT));
-    exporter.queue_metrics(&one_gauge(1.0));
+    exporter.intake().metrics(&one_gauge(1.0));
     assert_eq!(step(&mut exporter), Step::Tried);
     (exporter, receiver)
 }
@@ -76,7 +76,7 @@ fn what_may_pass_waits_and_is_sent_again_unchanged() {
                 },
             );
         let mut exporter = exporter(otlp::to(receiver.url()));
-        exporter.queue_metrics(&one_gauge(1.0));
+        exporter.intake().metrics(&one_gauge(1.0));
         assert_eq!(step(&mut exporter), Step::Tried);
         let Step::Wait(wait) = step(&mut exporter) else { panic!("no wait after {status}") };
         assert!(wait < Duration::from_secs(1), "{wait:?}");
@@ -117,7 +117,7 @@ fn silence_cut_lines_and_nonsense_are_tried_again() {
 fn nobody_listening_is_tried_again() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut exporter = exporter(otlp::to(format!("http://{closed}")));
-    exporter.queue_metrics(&one_gauge(1.0));
+    exporter.intake().metrics(&one_gauge(1.0));
     assert_eq!(step(&mut exporter), Step::Tried);
     assert!(matches!(step(&mut exporter), Step::Wait(_)));
     assert!(last_error(&exporter).contains("refused"), "{}", last_error(&exporter));
@@ -126,7 +126,7 @@ fn nobody_listening_is_tried_again() {
 #[test]
 fn a_name_that_does_not_exist_is_tried_again() {
     let mut exporter = exporter(otlp::to("http://no-such-host.invalid:4318").timeout(SHORT * 50));
-    exporter.queue_metrics(&one_gauge(1.0));
+    exporter.intake().metrics(&one_gauge(1.0));
     assert_eq!(step(&mut exporter), Step::Tried);
     assert_eq!(exporter.health().report().lane(Metrics).retried, 1);
 }
@@ -193,10 +193,10 @@ fn partial_success_is_counted_and_shown_in_the_receivers_words() {
         Reaction::with(200, &[("content-type", PROTOBUF)], &body)
     });
     let mut exporter = exporter(otlp::to(receiver.url()));
-    exporter.queue_metrics(&one_gauge(1.0));
+    exporter.intake().metrics(&one_gauge(1.0));
     assert_eq!(step(&mut exporter), Step::Tried);
     assert!(last_error(&exporter).contains("too old"), "{}", last_error(&exporter));
-    exporter.queue_alerts(&[transition(State::Pending, State::Firing)], DAY_ZERO);
+    exporter.intake().alerts(&[transition(State::Pending, State::Firing)], DAY_ZERO);
     assert_eq!(step(&mut exporter), Step::Tried);
     assert!(last_error(&exporter).contains("disk full"), "{}", last_error(&exporter));
     assert_eq!(step(&mut exporter), Step::Idle, "never sent again");
@@ -214,13 +214,13 @@ fn alerts_overtake_metrics_and_neither_lane_stops_the_other() {
         _ => Reaction::ok(),
     });
     let mut exporter = exporter(otlp::to(receiver.url()));
-    exporter.queue_metrics(&one_gauge(1.0));
-    exporter.queue_alerts(&[transition(State::Pending, State::Firing)], DAY_ZERO);
+    exporter.intake().metrics(&one_gauge(1.0));
+    exporter.intake().alerts(&[transition(State::Pending, State::Firing)], DAY_ZERO);
     assert_eq!(step(&mut exporter), Step::Tried);
     assert_eq!(step(&mut exporter), Step::Tried);
     let paths: Vec<_> = receiver.received().into_iter().map(|request| request.path).collect();
     assert_eq!(paths, ["/v1/logs", "/v1/metrics"]);
-    exporter.queue_alerts(&[transition(State::Firing, State::Inactive)], DAY_ZERO);
+    exporter.intake().alerts(&[transition(State::Firing, State::Inactive)], DAY_ZERO);
     assert_eq!(step(&mut exporter), Step::Tried, "though metrics have to wait");
     assert_eq!(exporter.health().report().lane(Alerts).sent, 2);
 }
@@ -237,11 +237,11 @@ fn a_request_that_always_fails_lets_the_others_pass() {
         }
     });
     let mut exporter = exporter(otlp::to(receiver.url()));
-    exporter.queue_metrics(&poison);
+    exporter.intake().metrics(&poison);
     for value in [1.0, 2.0, 3.0] {
         exporter.hurry();
         assert_eq!(step(&mut exporter), Step::Tried);
-        exporter.queue_metrics(&one_gauge(value));
+        exporter.intake().metrics(&one_gauge(value));
     }
     for _ in 0..5 {
         exporter.hurry();
@@ -255,7 +255,7 @@ fn a_request_that_always_fails_lets_the_others_pass() {
 fn the_deadline_bounds_the_attempt() {
     let receiver = Receiver::always(Reaction::NeverAnswers);
     let mut exporter = exporter(otlp::to(receiver.url()).timeout(Duration::from_secs(600)));
-    exporter.queue_metrics(&one_gauge(1.0));
+    exporter.intake().metrics(&one_gauge(1.0));
     let now = Instant::now();
     assert_eq!(exporter.send_next(now, now), Step::OutOfTime);
     assert!(receiver.received().is_empty());
@@ -271,7 +271,7 @@ fn an_attempt_can_be_interrupted_and_the_next_one_works() {
         _ => Reaction::ok(),
     });
     let mut exporter = exporter(otlp::to(receiver.url()).timeout(Duration::from_secs(600)));
-    exporter.queue_metrics(&one_gauge(1.0));
+    exporter.intake().metrics(&one_gauge(1.0));
     let interrupt = exporter.interrupt();
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -290,8 +290,8 @@ fn an_attempt_can_be_interrupted_and_the_next_one_works() {
 #[test]
 fn what_is_given_up_is_counted() {
     let mut exporter = exporter(otlp::to("http://127.0.0.1:9"));
-    exporter.queue_metrics(&one_gauge(1.0));
-    exporter.queue_alerts(&[transition(State::Pending, State::Firing)], DAY_ZERO);
+    exporter.intake().metrics(&one_gauge(1.0));
+    exporter.intake().alerts(&[transition(State::Pending, State::Firing)], DAY_ZERO);
     assert_eq!(exporter.health().report().queued, 2);
     exporter.abandon();
     let report = exporter.health().report();
@@ -314,7 +314,7 @@ fn headers_compression_and_paths_arrive_as_configured() {
     );
     let mut zipped = exporter(config);
     for exporter in [&mut zipped, &mut plain] {
-        exporter.queue_metrics(&one_gauge(1.0));
+        exporter.intake().metrics(&one_gauge(1.0));
         assert_eq!(step(exporter), Step::Tried);
     }
     let received = receiver.received();
@@ -332,7 +332,7 @@ fn connections_are_kept_alive() {
     let receiver = Receiver::always(Reaction::ok());
     let mut exporter = exporter(otlp::to(receiver.url()));
     for value in 0..3 {
-        exporter.queue_metrics(&one_gauge(f64::from(value)));
+        exporter.intake().metrics(&one_gauge(f64::from(value)));
         assert_eq!(step(&mut exporter), Step::Tried);
     }
     assert_eq!((receiver.received().len(), receiver.connections()), (3, 1));

@@ -3,10 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use crate::{
-    export::otlp::{self, Compression, Config, Error, Settings, Temporality},
+    export::otlp::{self, Compression, Config, Error, Protocol, Temporality, config::Settings},
     transport::{
+        HAS_TLS,
         Lane::{Alerts, Metrics},
-        http::HAS_TLS,
     },
 };
 
@@ -154,7 +154,7 @@ fn a_mistake_in_the_environment_warns_names_the_variable_and_falls_back() {
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "0", "1ms to 600s"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "99999999999", "100ms to 3600s"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "lzma", "gzip"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "http/protobuf"),
         ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "collector", "http://HOST"),
         ("HIGHWATER_ENDPOINT", "ftp://x", "http://HOST"),
         ("OTEL_METRICS_EXPORTER", "prometheus", "otlp"),
@@ -250,6 +250,38 @@ fn malformed_endpoints_are_refused() {
     for good in ["http://h", "HTTP://H:1/", "http://[::1]:4318/p/q", "http://1.2.3.4"] {
         assert_eq!(otlp::to(good).check(), [], "{good:?}");
     }
+}
+
+#[test]
+fn grpc_takes_addresses_without_path_or_scheme() {
+    let env = |endpoint| {
+        [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_EXPORTER_OTLP_INSECURE", "true"),
+        ]
+    };
+    if !cfg!(feature = "grpc") {
+        let (settings, warnings) = resolve(&otlp::from_env(), &env("http://collector:4317"));
+        assert!(warnings[0].to_string().contains("feature `grpc`"), "{warnings:?}");
+        assert_eq!(urls(&settings.unwrap())[0], Some("http://collector:4317/v1/logs"));
+        let mistakes = otlp::to("http://h").protocol(Protocol::Grpc).check();
+        assert!(mistakes[0].to_string().contains("feature `grpc`"), "{mistakes:?}");
+        return;
+    }
+    for endpoint in ["http://collector:4317", "collector:4317"] {
+        let settings = from_env(&env(endpoint)).unwrap();
+        assert_eq!(urls(&settings), [Some("http://collector:4317/"); 2]);
+        let target = settings.targets[0].as_ref().unwrap();
+        assert_eq!(target.protocol, Protocol::Grpc);
+    }
+    // Code's protocol decides how the environment's addresses are read.
+    let http = otlp::from_env().protocol(Protocol::HttpProtobuf);
+    let (settings, _) = resolve(&http, &env("http://collector:4317"));
+    assert_eq!(urls(&settings.unwrap())[0], Some("http://collector:4317/v1/logs"));
+    let plain = otlp::to("https://h").protocol(Protocol::Grpc).check();
+    let named = plain.iter().any(|mistake| mistake.to_string().contains("feature `grpc-tls`"));
+    assert_eq!(named, !cfg!(feature = "grpc-tls"), "{plain:?}");
 }
 
 #[test]

@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use super::{
     drain, exporter,
-    receiver::{Reaction, Receiver},
     stack::{Rotel, Victoria},
     step, transition,
 };
@@ -76,7 +75,7 @@ fn victoriametrics_reads_back_what_was_recorded() {
     values.iter().for_each(|value| latency.record(*value));
 
     let mut exporter = victoria_exporter(&victoria);
-    exporter.queue_metrics(&past.snapshot(5));
+    exporter.intake().metrics(&past.snapshot(5));
     assert_eq!(step(&mut exporter), Step::Tried);
     let report = exporter.health().report();
     assert_eq!((report.lane(Metrics).sent_items, exporter.health().last_error()), (4, None));
@@ -108,7 +107,8 @@ fn victoriametrics_reads_back_what_was_recorded() {
         );
         let found = victoria.query(&promql, at)[0].1;
         let exact = values[(q * values.len() as f64).ceil() as usize - 1];
-        let bucket = 2.0_f64.powf(1.0 / 32.0);
+        // Ten octaves in 160 buckets: sent at half of our resolution.
+        let bucket = 2.0_f64.powf(1.0 / 16.0);
         assert!(
             (exact / bucket..=exact * bucket).contains(&found),
             "quantile {q}: {found}, exactly {exact}"
@@ -127,7 +127,7 @@ fn after_an_outage_the_backlog_is_at_its_own_timestamps_in_victoriametrics() {
     let ages: Vec<u64> = (1..=10).rev().map(|n| n * 60).collect();
     for age in &ages {
         jobs.increment(1);
-        exporter.queue_metrics(&past.snapshot(*age));
+        exporter.intake().metrics(&past.snapshot(*age));
     }
     drain(&mut exporter);
     assert_eq!(exporter.health().report().lane(Metrics).sent, 10);
@@ -139,17 +139,63 @@ fn after_an_outage_the_backlog_is_at_its_own_timestamps_in_victoriametrics() {
     assert_eq!(victoria.samples("jobs_total"), expected);
 }
 
+#[cfg(feature = "zstd")]
+#[test]
+fn victoriametrics_takes_zstd() {
+    let Some(victoria) = Victoria::start("victoriametrics_takes_zstd") else { return };
+    let mut past = Past::new();
+    past.registry.counter("jobs", &Labels::empty()).increment(41);
+    let url = format!("{}/v1/metrics", victoria.otlp_base());
+    let config = Config::default().metrics_endpoint(url).compression(otlp::Compression::Zstd);
+    let mut exporter = exporter(config);
+    exporter.intake().metrics(&past.snapshot(5));
+    drain(&mut exporter);
+    assert_eq!(victoria.query("jobs_total", past.unix(5))[0].1, 41.0);
+}
+
+#[test]
+fn victoriametrics_takes_explicit_buckets() {
+    let name = "victoriametrics_takes_explicit_buckets";
+    let Some(victoria) = Victoria::start(name) else { return };
+    let mut past = Past::new();
+    let latency = past.registry.histogram("latency", Measure::Time, &Labels::empty());
+    [0.003, 0.2, 0.3].iter().for_each(|value| latency.record(*value));
+    let url = format!("{}/v1/metrics", victoria.otlp_base());
+    let config = Config::default().metrics_endpoint(url).explicit_histograms();
+    let mut exporter = exporter(config);
+    exporter.intake().metrics(&past.snapshot(5));
+    drain(&mut exporter);
+    for (bound, count) in [("0.005", 1.0), ("0.1", 1.0), ("0.25", 2.0), ("0.5", 3.0), ("+Inf", 3.0)]
+    {
+        let promql = format!("latency_seconds_bucket{{le={bound:?}}}");
+        assert_eq!(victoria.query(&promql, past.unix(5))[0].1, count, "{bound}");
+    }
+}
+
 #[test]
 fn rotel_gets_metrics_and_alerts() {
     let Some(rotel) = Rotel::start("rotel_gets_metrics_and_alerts") else { return };
+    let http = otlp::to(rotel.http());
+    rotel_gets(&rotel, [http.clone(), http.compression(otlp::Compression::None)]);
+}
+
+#[cfg(feature = "grpc")]
+#[test]
+fn rotel_gets_metrics_and_alerts_over_grpc() {
+    let Some(rotel) = Rotel::start("rotel_gets_metrics_and_alerts_over_grpc") else { return };
+    let grpc = otlp::to(rotel.grpc()).protocol(otlp::Protocol::Grpc);
+    rotel_gets(&rotel, [grpc.clone(), grpc.compression(otlp::Compression::None)]);
+}
+
+fn rotel_gets(rotel: &Rotel, configs: [Config; 2]) {
     let mut past = Past::new();
     past.registry.counter("shop.jobs", &Labels::new([("pool", "main")])).increment(41);
     let latency = past.registry.histogram("shop.latency", Measure::Time, &Labels::empty());
     latency.record(0.25);
-    for compression in [otlp::Compression::Gzip, otlp::Compression::None] {
-        let mut exporter = exporter(otlp::to(rotel.http()).compression(compression));
-        exporter.queue_alerts(&[transition(State::Pending, State::Firing)], past.now);
-        exporter.queue_metrics(&past.snapshot(1));
+    for config in configs {
+        let mut exporter = exporter(config);
+        exporter.intake().alerts(&[transition(State::Pending, State::Firing)], past.now);
+        exporter.intake().metrics(&past.snapshot(1));
         assert_eq!([step(&mut exporter), step(&mut exporter)], [Step::Tried; 2]);
         let report = exporter.health().report();
         assert_eq!((report.lane(Metrics).sent, report.lane(Alerts).sent), (1, 1));

@@ -1,0 +1,93 @@
+//! Addresses and headers: what may be sent where.
+
+use std::net::IpAddr;
+
+use ureq::http::{HeaderName, HeaderValue, Uri};
+
+use super::config::{Error, Protocol};
+
+/// What becomes of an endpoint's path.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Path {
+    /// It is a base: the signal's path is appended.
+    Append(&'static str),
+    /// It is used as it is.
+    Given,
+}
+
+/// The full URL, or what would be allowed.
+pub(super) fn parse_endpoint(text: &str, path: Path, protocol: Protocol) -> Result<String, String> {
+    const ALLOWED: &str =
+        "http://HOST[:PORT][/PATH] or https://…, a base without user, query or fragment";
+    let uri: Uri = text.trim().parse().map_err(|_| ALLOWED)?;
+    let authority = uri.authority().ok_or(ALLOWED)?;
+    let host = authority.host();
+    // `port_u16` takes a port that is no number for none.
+    let port = authority.as_str().strip_prefix(host).unwrap_or_default();
+    let port_fits =
+        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    let query_fits = matches!(path, Path::Given) || uri.query().is_none();
+    if host.is_empty() || authority.as_str().contains('@') || text.contains('#') {
+        return Err(ALLOWED.into());
+    }
+    if !port_fits || !query_fits {
+        return Err(ALLOWED.into());
+    }
+    match uri.scheme_str() {
+        Some("http") => {}
+        Some("https") if protocol.has_tls() => {}
+        Some("https") => {
+            let feature = protocol.tls_feature();
+            return Err(format!("http://, as this build lacks highwater's feature `{feature}`"));
+        }
+        _ => return Err(ALLOWED.into()),
+    }
+    Ok(match path {
+        Path::Append(path) => format!(
+            "{}://{authority}{}{path}",
+            uri.scheme_str().unwrap_or("http"),
+            uri.path().trim_end_matches('/')
+        ),
+        Path::Given => uri.to_string(),
+    })
+}
+
+/// An address without the password it may hold.
+pub(super) fn shown(endpoint: &str) -> String {
+    match endpoint.rsplit_once('@') {
+        Some((_, host)) => format!("\"…@{host}\""),
+        None => format!("{endpoint:?}"),
+    }
+}
+
+pub(super) fn is_loopback(url: &str) -> bool {
+    let uri: Option<Uri> = url.parse().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+    let literal = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || literal.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+pub(super) fn is_credential(header: &str) -> bool {
+    ["authorization", "cookie", "api-key", "apikey", "token", "secret", "password"]
+        .iter()
+        .any(|word| header.contains(word))
+}
+
+pub(super) fn check_header(setting: &str, name: &str, value: &str) -> Option<Error> {
+    if HeaderName::try_from(name).is_err() {
+        let allowed = "a token of letters, digits and !#$%&'*+-.^_`|~";
+        return Some(Error::new(setting, format!("named {name:?}"), allowed));
+    }
+    if ["content-type", "content-encoding", "content-length", "transfer-encoding", "host"]
+        .contains(&name.to_ascii_lowercase().as_str())
+    {
+        let allowed = "any header but those the request itself sets";
+        return Some(Error::new(setting, format!("named {name:?}"), allowed));
+    }
+    if HeaderValue::try_from(value).is_err() {
+        let allowed = "a value without control characters";
+        return Some(Error::new(format!("{setting} {name:?}"), "not sendable", allowed));
+    }
+    None
+}

@@ -1,0 +1,373 @@
+//! Where a usage is going: how fast it truly grows, or that it does not.
+//!
+//! Two points make no trend, and memory is not a straight line: collectors draw saws, caches fill
+//! up and stop, a burst comes and goes. So:
+//!
+//! - The slope is the median of the slopes between all pairs of points (Theil 1950, Sen 1968): up
+//!   to 29% of the points may lie anywhere. Kendall's variance gives a bound that the true
+//!   slope exceeds but once in ten thousand times; no trend unless even that is positive. A step in an
+//!   otherwise flat line leaves it at zero.
+//! - It is looked for at three [`SCALES`] at once, each of [`POINTS`] points. A point of a coarser
+//!   scale is the *least* usage in its time, so a saw is seen as its troughs.
+//! - A scale foretells five times the time it has seen, and no more.
+//! - What grows ever slower is extrapolated as a geometric series, which may end below the limit:
+//!   then there is no exhaustion to foresee. A cache that warms up is such a one.
+//! - Usage that fell by a [`DROP`] shows that the height it fell from can be recovered from. Below
+//!   that height a rise proves nothing, for as long as it is [`REMEMBERED`], unless the troughs of
+//!   the coarsest scale rise. (The first tooth of a saw cannot be told from a leak.)
+//!
+//! Pure: time is an argument. About 3 µs a push, about 10 µs a forecast, no allocation.
+
+use std::time::Duration;
+
+/// Points a scale keeps.
+const POINTS: usize = 24;
+/// Fewer are no trend.
+const LEAST_POINTS: usize = 10;
+/// The time between two points of each scale.
+const SCALES: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(6), Duration::from_secs(36)];
+const COARSEST: usize = SCALES.len() - 1;
+const PAIRS: usize = POINTS * (POINTS - 1) / 2;
+/// One-sided; asked every second, 99% would be wrong once in two minutes.
+const QUANTILE: f64 = 3.7;
+/// No scale foretells more than so many times what it has seen.
+const REACH: f64 = 5.0;
+/// A fall by this share of the height is a recovery.
+const DROP: f64 = 0.1;
+const REMEMBERED: Duration = Duration::from_secs(1_800);
+
+/// What can be foreseen of one limit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Forecast {
+    /// Units a second, as of late.
+    pub(crate) slope: f64,
+    /// What the slope all but certainly exceeds; above zero.
+    pub(crate) least_slope: f64,
+    /// Zero if the limit is reached.
+    pub(crate) time_to_limit: Duration,
+}
+
+/// One usage's past.
+#[derive(Debug, Clone)]
+pub(crate) struct Trend {
+    scales: [Scale; SCALES.len()],
+    /// The highest since the last recovery.
+    peak: f64,
+    /// The height it recovered from, and when.
+    recovered: Option<(f64, Duration)>,
+    last: Option<(Duration, f64)>,
+}
+
+impl Trend {
+    pub(crate) fn new() -> Self {
+        Self { scales: SCALES.map(Scale::new), peak: 0.0, recovered: None, last: None }
+    }
+
+    /// Forgets the past: the clock jumped, or the limit is another's.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new();
+    }
+
+    /// Usage as measured `at` a time since some origin. What is not later than the last, or no
+    /// finite number, is left out.
+    pub(crate) fn push(&mut self, at: Duration, usage: f64) {
+        if !usage.is_finite() || self.last.is_some_and(|(last, _)| at <= last) {
+            return;
+        }
+        self.last = Some((at, usage));
+        self.peak = self.peak.max(usage);
+        if usage < self.peak * (1.0 - DROP) {
+            // The higher of two that are remembered counts.
+            let before = self.remembered(at).unwrap_or(0.0);
+            self.recovered = Some((self.peak.max(before), at));
+            self.peak = usage;
+        }
+        for scale in &mut self.scales {
+            scale.push(at, usage);
+        }
+    }
+
+    fn remembered(&self, now: Duration) -> Option<f64> {
+        let (height, at) = self.recovered?;
+        (now.saturating_sub(at) <= REMEMBERED).then_some(height)
+    }
+
+    /// When `limit` is reached; `None` if there is no trend, or it leads nowhere near.
+    pub(crate) fn forecast(&self, limit: f64) -> Option<Forecast> {
+        let (now, usage) = self.last?;
+        let known = self.remembered(now).is_some_and(|height| usage <= height);
+        let scales = self.scales.iter().enumerate();
+        scales
+            .filter(|(at, _)| *at == COARSEST || !known)
+            .filter_map(|(_, scale)| scale.forecast(usage, limit))
+            .min_by_key(|forecast| forecast.time_to_limit)
+    }
+}
+
+/// Evenly spaced points, oldest first.
+#[derive(Debug, Clone)]
+struct Scale {
+    spacing: Duration,
+    points: [(f64, f64); POINTS],
+    length: usize,
+    /// The point in the making: when it ends, and the least so far.
+    open: Option<(Duration, f64)>,
+}
+
+impl Scale {
+    fn new(spacing: Duration) -> Self {
+        Self { spacing, points: [(0.0, 0.0); POINTS], length: 0, open: None }
+    }
+
+    fn push(&mut self, at: Duration, usage: f64) {
+        let (end, least) = match self.open {
+            Some((end, least)) if at < end => (end, least.min(usage)),
+            Some((end, least)) => {
+                self.close(end, least);
+                (at + self.spacing, usage)
+            }
+            None => (at + self.spacing, usage),
+        };
+        self.open = Some((end, least));
+    }
+
+    fn close(&mut self, at: Duration, least: f64) {
+        if self.length == POINTS {
+            self.points.copy_within(1.., 0);
+            self.length -= 1;
+        }
+        self.points[self.length] = (at.as_secs_f64(), least);
+        self.length += 1;
+    }
+
+    fn forecast(&self, usage: f64, limit: f64) -> Option<Forecast> {
+        let points = &self.points[..self.length];
+        if points.len() < LEAST_POINTS {
+            return None;
+        }
+        let whole = slope(points);
+        if whole.least <= 0.0 {
+            return None;
+        }
+        let (older, newer) = points.split_at(points.len() / 2);
+        let (before, lately) = (slope(older).median, slope(newer).median);
+        if lately <= 0.0 {
+            return None;
+        }
+        let room = (limit - usage).max(0.0);
+        let span = newer[newer.len() - 1].0 - newer[0].0 + self.spacing.as_secs_f64();
+        // By how much growth shrinks from one half to the next.
+        let shrinks = if before > 0.0 { lately / before } else { 1.0 };
+        let seconds = if shrinks < 0.8 {
+            // Growth in the halves to come: g·r, g·r², …; together g·r/(1 − r) at most.
+            let (growth, ratio) = (lately * span, shrinks);
+            let halves = (1.0 - room * (1.0 - ratio) / (growth * ratio)).ln() / ratio.ln();
+            // NaN: it levels off below the limit.
+            halves * span
+        } else {
+            room / lately.max(whole.median)
+        };
+        let seen = points[points.len() - 1].0 - points[0].0 + self.spacing.as_secs_f64();
+        if seconds > REACH * seen {
+            return None;
+        }
+        let time_to_limit = Duration::try_from_secs_f64(seconds).ok()?;
+        Some(Forecast { slope: lately, least_slope: whole.least, time_to_limit })
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slope {
+    median: f64,
+    /// The lower confidence bound.
+    least: f64,
+}
+
+/// Theil and Sen's, with Sen's confidence interval.
+fn slope(points: &[(f64, f64)]) -> Slope {
+    let mut slopes = [0.0; PAIRS];
+    let mut count = 0;
+    for (at, (t1, y1)) in points.iter().enumerate() {
+        for (t2, y2) in &points[at + 1..] {
+            slopes[count] = (y2 - y1) / (t2 - t1);
+            count += 1;
+        }
+    }
+    let slopes = &mut slopes[..count];
+    let Some(middle) = count.checked_sub(1).map(|last| last / 2) else {
+        return Slope { median: 0.0, least: 0.0 };
+    };
+    let n = points.len() as f64;
+    let variance = n * (n - 1.0) * (2.0 * n + 5.0) / 18.0;
+    let rank = ((count as f64 - QUANTILE * variance.sqrt()) / 2.0).floor();
+    let median = *slopes.select_nth_unstable_by(middle, f64::total_cmp).1;
+    // Too few points for such confidence: nothing is excluded.
+    let least = match rank >= 0.0 {
+        true => *slopes.select_nth_unstable_by((rank as usize).min(middle), f64::total_cmp).1,
+        false => f64::NEG_INFINITY,
+    };
+    Slope { median, least }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMIT: f64 = 1_000.0;
+
+    /// Noise of no distribution in particular, the same every time, within ±1.
+    fn noise(at: u64) -> f64 {
+        let mixed = (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 17).wrapping_mul(0x2545_f491);
+        (mixed % 2_001) as f64 / 1_000.0 - 1.0
+    }
+
+    /// Every forecast of a usage told second by second.
+    fn forecasts(seconds: u64, usage: impl Fn(f64) -> f64) -> Vec<(u64, Forecast)> {
+        let mut trend = Trend::new();
+        let each = (0..seconds).filter_map(|second| {
+            trend.push(Duration::from_secs(second), usage(second as f64));
+            Some((second, trend.forecast(LIMIT)?))
+        });
+        each.collect()
+    }
+
+    fn warned(seconds: u64, within: u64, usage: impl Fn(f64) -> f64) -> Option<u64> {
+        let all = forecasts(seconds, usage);
+        all.into_iter()
+            .find(|(_, forecast)| forecast.time_to_limit < Duration::from_secs(within))
+            .map(|(second, _)| second)
+    }
+
+    #[test]
+    fn a_linear_leak_is_foreseen_to_the_second() {
+        let all = forecasts(900, |t| 100.0 + t);
+        // A minute tells of five, four minutes of the rest.
+        let (first, _) = all[0];
+        assert!((60..200).contains(&first), "{first}");
+        for (second, forecast) in all {
+            let truth = 900 - second;
+            assert!(forecast.time_to_limit.abs_diff(Duration::from_secs(truth)).as_secs() <= 2);
+            assert!((forecast.slope - 1.0).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn a_noisy_leak_is_foreseen_within_a_third() {
+        let all = forecasts(900, |t| 100.0 + t + 3.0 * noise(t as u64));
+        let late: Vec<_> = all.iter().filter(|(second, _)| *second > 200).collect();
+        assert!(late.len() > 650, "{}", late.len());
+        for (second, forecast) in late {
+            let truth = (900 - second) as f64;
+            let told = forecast.time_to_limit.as_secs_f64();
+            assert!(told < truth * 1.33 + 5.0 && told > truth * 0.4 - 5.0, "{second}: {told}");
+        }
+    }
+
+    #[test]
+    fn an_accelerating_leak_is_foreseen() {
+        let wall = (900.0_f64 / 0.01).sqrt();
+        let first = warned(wall as u64, 120, |t| 100.0 + 0.01 * t * t).unwrap();
+        assert!(wall - first as f64 > 60.0, "{first} of {wall}");
+    }
+
+    #[test]
+    fn a_slow_leak_under_a_saw_is_foreseen_by_its_troughs() {
+        // 20 teeth of 15 s and 80 high, on a leak of 0.5 a second.
+        let usage = |t: f64| 200.0 + 0.5 * t + 80.0 * (t % 15.0) / 15.0;
+        let first = warned(1_440, 600, usage).unwrap();
+        assert!(first < 1_300, "{first}");
+    }
+
+    #[test]
+    fn what_must_stay_silent() {
+        type Usage = Box<dyn Fn(f64) -> f64>;
+        let silent: [(&str, Usage); 7] = [
+            ("flat", Box::new(|_| 900.0)),
+            ("noise", Box::new(|t| 850.0 + 20.0 * noise(t as u64))),
+            ("step", Box::new(|t| if t < 300.0 { 200.0 } else { 850.0 })),
+            ("two steps", Box::new(|t| 200.0 + 300.0 * (t / 400.0).floor().min(2.0))),
+            (
+                "burst and release",
+                Box::new(|t| if (300.0..310.0).contains(&t) { 900.0 } else { 200.0 }),
+            ),
+            ("saw below its peak", Box::new(|t| 500.0 + 300.0 * ((t + 119.0) % 120.0) / 120.0)),
+            ("drift at a low level", Box::new(|t| 200.0 + 0.01 * t)),
+        ];
+        for (name, usage) in silent {
+            let told = warned(3_600, 600, usage);
+            assert_eq!(told, None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_cache_that_warms_up_is_expected_to_stop() {
+        let all = forecasts(1_800, |t| 100.0 + 600.0 * (1.0 - (-t / 120.0).exp()));
+        let wrong = all.iter().filter(|(second, forecast)| {
+            *second > 120 && forecast.time_to_limit < Duration::from_secs(600)
+        });
+        assert_eq!(wrong.count(), 0);
+    }
+
+    #[test]
+    fn hardly_any_points_are_no_trend() {
+        assert!(forecasts(LEAST_POINTS as u64, |t| t).is_empty());
+        assert_eq!(slope(&[]).median, 0.0);
+        assert_eq!(slope(&[(0.0, 1.0), (1.0, 2.0)]).least, f64::NEG_INFINITY);
+    }
+
+    #[test]
+    fn points_out_of_order_and_no_numbers_are_left_out() {
+        let mut trend = Trend::new();
+        for second in 0..60 {
+            trend.push(Duration::from_secs(second), second as f64);
+            trend.push(Duration::from_secs(second), 0.0);
+            trend.push(Duration::ZERO, 900.0);
+            trend.push(Duration::from_secs(second + 1_000), f64::NAN);
+        }
+        assert!((trend.forecast(150.0).unwrap().slope - 1.0).abs() < 1e-9);
+        trend.clear();
+        assert_eq!(trend.forecast(LIMIT), None);
+    }
+
+    #[test]
+    fn the_slope_of_five_points_by_hand() {
+        // Slopes 1 ×3, and those through the outlier (4, 100).
+        let found = slope(&[(0.0, 0.0), (1.0, 1.0), (2.0, 2.0), (3.0, 3.0), (4.0, 100.0)]);
+        assert_eq!(found.median, 1.0);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn never_panics(
+            points in prop::collection::vec((0u64..100_000, prop::num::f64::ANY), 0..100),
+            limit in prop::num::f64::ANY,
+        ) {
+            let mut trend = Trend::new();
+            let mut at = 0;
+            for (step, usage) in points {
+                at += step;
+                trend.push(Duration::from_millis(at), usage);
+                let _ = trend.forecast(limit);
+            }
+        }
+
+        #[test]
+        fn what_never_grows_is_never_foreseen(
+            falls in prop::collection::vec(0.0..10.0f64, 30..200),
+        ) {
+            let mut trend = Trend::new();
+            let mut usage = 900.0;
+            for (second, fall) in falls.into_iter().enumerate() {
+                usage -= fall;
+                trend.push(Duration::from_secs(second as u64), usage);
+                prop_assert_eq!(trend.forecast(LIMIT), None);
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The memory that counts, against a real kernel: each test runs itself again inside a v1 memory
+//! group with a limit. Needs root and a mounted v1 memory controller; says so where it skips.
+#![cfg(target_os = "linux")]
+#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{
+    env, fs,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::Duration,
+};
+
+use highwater::sample::{self, harness::Sampling};
+
+const MIB: usize = 1 << 20;
+const INSIDE: &str = "HIGHWATER_TEST_GROUP";
+
+/// A group of ours; removed in the end.
+struct Group(PathBuf);
+
+impl Group {
+    /// Below the group we are in, if this machine allows it.
+    fn create(name: &str) -> Option<Self> {
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let own = own.lines().find_map(|line| line.split_once(":memory:"))?.1;
+        let root = Path::new("/sys/fs/cgroup/memory").join(own.trim_start_matches('/'));
+        Self::below(&root, &format!("highwater-{}-{name}", std::process::id()))
+    }
+
+    fn below(parent: &Path, name: &str) -> Option<Self> {
+        let path = parent.join(name);
+        fs::create_dir(&path).ok()?;
+        let group = Self(path);
+        group.0.join("memory.limit_in_bytes").exists().then_some(group)
+    }
+
+    fn limit(&self, bytes: usize) {
+        fs::write(self.0.join("memory.limit_in_bytes"), bytes.to_string()).unwrap();
+    }
+
+    /// `command` in this group from its first instruction.
+    fn run(&self, command: &str, arguments: &[&str]) -> Command {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""]);
+        shell.arg(&self.0).arg(command).args(arguments);
+        shell
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // What was killed leaves a moment later.
+        for _ in 0..100 {
+            if fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Runs `story` in a group of its own with this limit.
+fn in_group(test: &str, limit: usize, story: impl FnOnce(&Group)) {
+    if let Ok(path) = env::var(INSIDE) {
+        let group = Group(path.into());
+        story(&group);
+        // It is the outer one's to remove.
+        std::mem::forget(group);
+        return;
+    }
+    let Some(group) = Group::create(test) else {
+        println!("SKIPPED {test}: needs root and a mounted v1 memory controller");
+        return;
+    };
+    group.limit(limit);
+    let this = env::current_exe().unwrap();
+    let mut again = group.run(this.to_str().unwrap(), &["--exact", test, "--nocapture"]);
+    let outcome = again.env(INSIDE, &group.0).output().unwrap();
+    let said = String::from_utf8_lossy(&outcome.stdout).into_owned()
+        + &String::from_utf8_lossy(&outcome.stderr);
+    assert!(outcome.status.success(), "{said}");
+    assert!(said.contains("1 passed"), "{said}");
+}
+
+/// The samplers at work in the group.
+struct Eyes(Sampling);
+
+impl Eyes {
+    fn open() -> Self {
+        Self(Sampling::new(vec![Box::new(sample::memory()), Box::new(sample::pressure())]))
+    }
+
+    /// A value of `highwater.memory.`, or `container.memory.`, after a tick.
+    fn see(&mut self, series: &str) -> f64 {
+        // Until no reading is handed out again.
+        sleep(Duration::from_millis(60));
+        self.0.tick();
+        let prefix = if series.starts_with("container") { "" } else { "highwater.memory." };
+        let braces = if series.ends_with('}') { "" } else { "{}" };
+        let series = format!("{prefix}{series}{braces}");
+        self.0.value(&series).unwrap_or_else(|| panic!("{series} is absent: {:?}", self.0))
+    }
+
+    fn ratio(&mut self, level: &str) -> f64 {
+        self.see(&format!("utilization{{level={level:?}}}"))
+    }
+}
+
+/// So much memory, touched.
+fn hold(bytes: usize) -> Vec<u8> {
+    std::hint::black_box(vec![1; bytes])
+}
+
+#[test]
+fn anonymous_growth_raises_the_ratio() {
+    in_group("anonymous_growth_raises_the_ratio", 200 * MIB, |_| {
+        let mut eyes = Eyes::open();
+        let before = eyes.ratio("cgroup");
+        assert!(before < 0.25, "{before}");
+        let held = hold(100 * MIB);
+        let after = eyes.ratio("cgroup");
+        assert!((after - before - 0.5).abs() < 0.05, "{before} {after}");
+        assert!((eyes.see("binding.utilization") - after).abs() < 0.05);
+        assert_eq!(eyes.see(r#"binding{level="cgroup"}"#), 1.0);
+        drop(held);
+        assert!(eyes.ratio("cgroup") < before + 0.05);
+    });
+}
+
+/// A file that is read back after it was written.
+fn fill_cache(path: &Path, bytes: usize) {
+    let mut file = fs::File::create(path).unwrap();
+    for _ in 0..bytes / MIB {
+        file.write_all(&[7; MIB]).unwrap();
+    }
+    file.sync_all().unwrap();
+    let mut buffer = vec![0; MIB];
+    let mut file = fs::File::open(path).unwrap();
+    while file.read(&mut buffer).unwrap() > 0 {}
+}
+
+#[test]
+fn page_cache_raises_nothing() {
+    in_group("page_cache_raises_nothing", 200 * MIB, |_| {
+        let mut eyes = Eyes::open();
+        let (before, charged) = (eyes.ratio("cgroup"), eyes.see("container.memory.usage"));
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page_cache_raises_nothing");
+        fill_cache(&path, 150 * MIB);
+        let (after, full) = (eyes.ratio("cgroup"), eyes.see("container.memory.usage"));
+        fs::remove_file(&path).unwrap();
+        assert!(full - charged > (120 * MIB) as f64, "the cache was charged: {charged} {full}");
+        assert!((after - before).abs() < 0.05, "{before} {after}");
+    });
+}
+
+#[test]
+fn tmpfs_counts() {
+    in_group("tmpfs_counts", 200 * MIB, |_| {
+        let mut eyes = Eyes::open();
+        let before = eyes.ratio("cgroup");
+        let path = PathBuf::from(format!("/dev/shm/highwater-{}", std::process::id()));
+        fill_cache(&path, 80 * MIB);
+        let after = eyes.ratio("cgroup");
+        fs::remove_file(&path).unwrap();
+        assert!((after - before - 0.4).abs() < 0.05, "{before} {after}");
+    });
+}
+
+#[test]
+fn what_was_freed_with_madv_free_is_left_out() {
+    in_group("what_was_freed_with_madv_free_is_left_out", 200 * MIB, |_| {
+        let mut eyes = Eyes::open();
+        let before = eyes.ratio("cgroup");
+        const LENGTH: usize = 100 * MIB;
+        // SAFETY: an anonymous mapping of our own, written within its length, that outlives the
+        // look at it; nobody else knows its address.
+        unsafe {
+            let at = libc::mmap(
+                std::ptr::null_mut(),
+                LENGTH,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            );
+            assert_ne!(at, libc::MAP_FAILED);
+            at.cast::<u8>().write_bytes(1, LENGTH);
+            let held = eyes.ratio("cgroup");
+            assert!(held > before + 0.45, "{before} {held}");
+            assert_eq!(libc::madvise(at, LENGTH, libc::MADV_FREE), 0);
+            let freed = eyes.ratio("cgroup");
+            assert!(freed < before + 0.05, "{before} {freed}");
+            let still = eyes.see("container.memory.rss");
+            assert!(still > (90 * MIB) as f64, "the kernel calls it anonymous all the same");
+            assert_eq!(libc::munmap(at, LENGTH), 0);
+        }
+    });
+}
+
+#[test]
+fn a_limit_is_lowered_while_running() {
+    in_group("a_limit_is_lowered_while_running", 400 * MIB, |group| {
+        let mut eyes = Eyes::open();
+        let _held = hold(100 * MIB);
+        let before = eyes.ratio("cgroup");
+        group.limit(200 * MIB);
+        assert_eq!(eyes.see(r#"limit{level="cgroup"}"#), (200 * MIB) as f64);
+        let after = eyes.ratio("cgroup");
+        assert!((after - 2.0 * before).abs() < 0.05, "{before} {after}");
+    });
+}
+
+/// Somebody who holds so much memory until it is killed.
+fn neighbour(group: &Group, mib: usize) -> Child {
+    let script = format!("x=$(head -c {}M /dev/zero | tr '\\0' x); echo ready; read _", mib);
+    let mut shell = group.run("sh", &["-c", &script]);
+    let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut ready = [0; 6];
+    child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    assert_eq!(&ready, b"ready\n");
+    child
+}
+
+#[test]
+fn a_sibling_fills_the_parent() {
+    in_group("a_sibling_fills_the_parent", 400 * MIB, |parent| {
+        let own = Group::below(&parent.0, "own").unwrap();
+        let sibling = Group::below(&parent.0, "sibling").unwrap();
+        own.limit(300 * MIB);
+        fs::write(own.0.join("cgroup.procs"), std::process::id().to_string()).unwrap();
+        let mut eyes = Eyes::open();
+        let before = (eyes.ratio("cgroup"), eyes.ratio("cgroup.ancestor1"));
+        let mut child = neighbour(&sibling, 100);
+        let after = (eyes.ratio("cgroup"), eyes.ratio("cgroup.ancestor1"));
+        let binding = eyes.see(r#"binding{level="cgroup.ancestor1"}"#);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        fs::write(parent.0.join("cgroup.procs"), std::process::id().to_string()).unwrap();
+        assert!((after.0 - before.0).abs() < 0.05, "{before:?} {after:?}");
+        assert!(after.1 - before.1 > 0.2, "{before:?} {after:?}");
+        assert_eq!(binding, 1.0);
+    });
+}
+
+#[test]
+fn an_oom_kill_is_seen() {
+    in_group("an_oom_kill_is_seen", 100 * MIB, |group| {
+        let mut eyes = Eyes::open();
+        let kills = r#"events{event="oom_kill", level="cgroup"}"#;
+        let (own, host) = (eyes.see(kills), eyes.see(r#"events{event="oom_kill", level="host"}"#));
+        assert_eq!(own, 0.0);
+        let mut bomb = group.run("tail", &["/dev/zero"]);
+        let outcome = bomb.status().unwrap();
+        assert!(!outcome.success());
+        assert_eq!(eyes.see(kills), 1.0);
+        assert!(eyes.see(r#"events{event="oom_kill", level="host"}"#) > host);
+    });
+}
