@@ -122,7 +122,7 @@ mod tests {
     /// How often each key was resolved.
     fn resolved(table: &Table<Counter>, registry: u64, key: &Key) -> bool {
         let asked = Cell::new(false);
-        table.get(registry, key, &|| {
+        let _ = table.get(registry, key, &|| {
             asked.set(true);
             Counter::from_arc(Arc::new(Nothing))
         });
@@ -172,7 +172,8 @@ mod tests {
     fn resolving_may_ask_the_table_again() {
         let table = Table::<Counter>::default();
         let (outer, inner) = (Key::from_name("outer"), Key::from_name("inner"));
-        table.get(1, &outer, &|| table.get(1, &inner, &|| Counter::from_arc(Arc::new(Nothing))));
+        let _ = table
+            .get(1, &outer, &|| table.get(1, &inner, &|| Counter::from_arc(Arc::new(Nothing))));
         assert!(!resolved(&table, 1, &outer) && !resolved(&table, 1, &inner));
     }
 }

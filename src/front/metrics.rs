@@ -165,6 +165,12 @@ pub(crate) fn forward_to(recorder: Option<Recorder>) {
     *target = recorder;
 }
 
+/// The id of the installed instance's registry, 0 without one.
+#[inline]
+pub(crate) fn installed() -> u64 {
+    TARGET_ID.load(Ordering::Relaxed)
+}
+
 /// What the target resolves a key to, if its registry still is the one of this id.
 fn resolve<H>(id: u64, to: impl FnOnce(&Recorder) -> H, nothing: impl FnOnce() -> H) -> H {
     match &*TARGET.read() {
@@ -205,7 +211,7 @@ impl metrics::Recorder for Forwarder {
     }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> metrics::Counter {
-        match TARGET_ID.load(Ordering::Relaxed) {
+        match installed() {
             0 => metrics::Counter::noop(),
             id => cache::counter(id, key, || {
                 resolve(id, |to| to.counter(key), metrics::Counter::noop)
@@ -214,14 +220,14 @@ impl metrics::Recorder for Forwarder {
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> metrics::Gauge {
-        match TARGET_ID.load(Ordering::Relaxed) {
+        match installed() {
             0 => metrics::Gauge::noop(),
             id => cache::gauge(id, key, || resolve(id, |to| to.gauge(key), metrics::Gauge::noop)),
         }
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> metrics::Histogram {
-        match TARGET_ID.load(Ordering::Relaxed) {
+        match installed() {
             0 => metrics::Histogram::noop(),
             id => cache::histogram(id, key, || {
                 resolve(id, |to| to.histogram(key), metrics::Histogram::noop)

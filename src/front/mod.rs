@@ -6,5 +6,5 @@ mod metrics;
 pub(crate) mod native;
 
 pub use self::metrics::Recorder;
-pub(crate) use self::metrics::{forward_to, install_forwarder};
+pub(crate) use self::metrics::{forward_to, install_forwarder, installed};
 pub use native::{InstrumentBuilder, QueryBuilder};

@@ -42,7 +42,7 @@ fn a_lease_handed_over_loses_nothing() {
             let (leases, core) = (leases.clone(), core.clone());
             loom::thread::spawn(move || {
                 let slot = leases.take();
-                core.record_ticks_at(slot, ticks * 1000 + 1);
+                core.record_ticks_at(slot, ticks * 1000 + 1, 1);
                 leases.give_back(slot);
             })
         });
@@ -62,7 +62,7 @@ fn an_octave_new_to_a_shared_shard_gets_one_chunk() {
         let core = core(store);
         let threads = [0, 0].map(|_| {
             let core = core.clone();
-            loom::thread::spawn(move || core.record_ticks_at(Slot::HOME, 1001))
+            loom::thread::spawn(move || core.record_ticks_at(Slot::HOME, 1001, 1))
         });
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert_eq!(total(&core).count, 2);
@@ -80,8 +80,8 @@ fn folding_while_recording_counts_everything_once() {
         let writer = {
             let core = core.clone();
             loom::thread::spawn(move || {
-                core.record_ticks_at(slot, 1001);
-                core.record_ticks_at(slot, 1002);
+                core.record_ticks_at(slot, 1001, 1);
+                core.record_ticks_at(slot, 1002, 1);
             })
         };
         let (mut all, mut delta) = (Distribution::default(), Delta::default());
@@ -158,16 +158,16 @@ fn a_recycled_chunk_is_read_as_zero() {
         let store = store(1);
         let (first, second) = (core(store), core(store));
         for slot in [Slot::HOME, Slot::HOME] {
-            first.record_ticks_at(slot, 1001);
+            first.record_ticks_at(slot, 1001, 1);
         }
         let writer = {
             let second = second.clone();
             loom::thread::spawn(move || {
                 drop(first);
-                second.record_ticks_at(Slot::HOME, 1001);
+                second.record_ticks_at(Slot::HOME, 1001, 1);
             })
         };
-        second.record_ticks_at(Slot::HOME, 1001);
+        second.record_ticks_at(Slot::HOME, 1001, 1);
         let seen = total(&second).count;
         writer.join().unwrap();
         assert!((1..=2).contains(&seen), "{seen}");
