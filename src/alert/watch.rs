@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::{
-    event::State,
+    event::{RuleInfo, State},
     name::Labels,
     sync::{Arc, AtomicU64, Mutex, Ordering},
 };
@@ -86,17 +86,24 @@ fn unpack(word: u64) -> (State, f32) {
 }
 
 /// What a watch is told of one alert after an evaluation.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Reading<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) labels: &'a Labels,
+#[derive(Debug, Clone)]
+pub(crate) struct Reading {
+    pub(crate) rule: Arc<RuleInfo>,
+    pub(crate) labels: Labels,
     pub(crate) state: State,
     pub(crate) level: f64,
 }
 
 /// All watches handed out.
 #[derive(Debug, Default)]
-pub(crate) struct Watches(Mutex<Vec<Entry>>);
+pub(crate) struct Watches(Mutex<Board>);
+
+#[derive(Debug, Default)]
+struct Board {
+    entries: Vec<Entry>,
+    /// As of the last evaluation, for a watch that is asked for after it.
+    readings: Vec<Reading>,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -104,48 +111,47 @@ struct Entry {
     /// Labels an alert must carry to count.
     narrow: Labels,
     cell: Arc<Cell>,
-    /// The worst seen in this round.
-    worst: (State, f32),
 }
 
 impl Watches {
     /// The watch of a name, narrowed to alerts that carry all of `narrow`.
     pub(crate) fn get(&self, name: &str, narrow: &Labels) -> Watch {
-        let mut entries = self.0.lock();
-        if let Some(known) = entries.iter().find(|e| &*e.name == name && e.narrow == *narrow) {
+        let mut board = self.0.lock();
+        if let Some(known) = board.entries.iter().find(|e| &*e.name == name && e.narrow == *narrow)
+        {
             return Watch(known.cell.clone());
         }
         let watch = Watch::inert();
-        entries.push(Entry {
-            name: Arc::from(name),
-            narrow: narrow.clone(),
-            cell: watch.0.clone(),
-            worst: (State::Inactive, 0.0),
-        });
+        let entry = Entry { name: Arc::from(name), narrow: narrow.clone(), cell: watch.0.clone() };
+        entry.write(&board.readings);
+        board.entries.push(entry);
         watch
     }
 
     /// Writes every cell anew from all alerts' readings.
-    pub(crate) fn publish<'a>(&self, readings: impl Iterator<Item = Reading<'a>>) {
-        let mut entries = self.0.lock();
-        for entry in &mut *entries {
-            entry.worst = (State::Inactive, 0.0);
-        }
-        for reading in readings {
-            for entry in entries.iter_mut().filter(|entry| entry.matches(&reading)) {
-                entry.worst.0 = worse(entry.worst.0, reading.state);
-                entry.worst.1 = entry.worst.1.max(reading.level as f32);
-            }
-        }
-        for entry in &*entries {
-            entry.cell.store(pack(entry.worst.0, entry.worst.1), Ordering::Relaxed);
+    pub(crate) fn publish(&self, readings: impl Iterator<Item = Reading>) {
+        let board = &mut *self.0.lock();
+        board.readings.clear();
+        board.readings.extend(readings);
+        for entry in &board.entries {
+            entry.write(&board.readings);
         }
     }
 }
 
 impl Entry {
-    fn matches(&self, reading: &Reading<'_>) -> bool {
-        *self.name == *reading.name
+    fn write(&self, readings: &[Reading]) {
+        let worst = readings.iter().filter(|reading| self.matches(reading)).fold(
+            (State::Inactive, 0.0),
+            |(state, level): (State, f64), reading| {
+                (worse(state, reading.state), level.max(reading.level))
+            },
+        );
+        self.cell.store(pack(worst.0, worst.1 as f32), Ordering::Relaxed);
+    }
+
+    fn matches(&self, reading: &Reading) -> bool {
+        *self.name == *reading.rule.name
             && self.narrow.iter().all(|(key, value)| reading.labels.get(key) == Some(value))
     }
 }
@@ -157,35 +163,36 @@ fn worse(a: State, b: State) -> State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alert::testing::transition;
 
-    fn reading<'a>(name: &'a str, labels: &'a Labels, state: State, level: f64) -> Reading<'a> {
-        Reading { name, labels, state, level }
+    fn reading(name: &str, labels: &[(&str, &str)], state: State, level: f64) -> Reading {
+        let rule = transition(name).rule.clone();
+        Reading { rule, labels: Labels::new(labels.iter().copied()), state, level }
     }
 
     #[test]
-    fn a_watch_is_the_worst_of_its_alerts() {
+    fn a_watch_is_the_worst_of_its_alerts_whenever_it_is_asked_for() {
         let watches = Watches::default();
         let any = watches.get("Slow", &Labels::empty());
         let eu = watches.get("Slow", &Labels::new([("region", "eu")]));
-        let (in_eu, in_us) = (Labels::new([("region", "eu")]), Labels::new([("region", "us")]));
         watches.publish(
             [
-                reading("Slow", &in_eu, State::Pending, 0.5),
-                reading("Slow", &in_us, State::Firing, 1.0),
-                reading("Other", &in_eu, State::Firing, 1.0),
+                reading("Slow", &[("region", "eu")], State::Pending, 0.5),
+                reading("Slow", &[("region", "us")], State::Firing, 1.0),
+                reading("Other", &[("region", "eu")], State::Firing, 1.0),
             ]
             .into_iter(),
         );
         assert!(any.is_firing() && any.level() == 1.0);
         assert_eq!((eu.state(), eu.level()), (State::Pending, 0.5));
+        assert!(watches.get("Slow", &Labels::new([("region", "us")])).is_firing());
     }
 
     #[test]
     fn a_removed_rule_reads_as_inactive() {
         let watches = Watches::default();
         let watch = watches.get("Gone", &Labels::empty());
-        let none = Labels::empty();
-        watches.publish([reading("Gone", &none, State::Firing, 1.0)].into_iter());
+        watches.publish([reading("Gone", &[], State::Firing, 1.0)].into_iter());
         assert!(watch.is_firing());
         watches.publish(std::iter::empty());
         assert_eq!((watch.state(), watch.level()), (State::Inactive, 0.0));

@@ -178,8 +178,8 @@ impl Ticker {
     fn publish(&mut self) {
         self.alerts.publish(self.rules.status());
         self.shared.watches.publish(self.rules.status().map(|status| alert::Reading {
-            name: &status.rule.name,
-            labels: status.labels,
+            rule: status.rule.clone(),
+            labels: status.labels.clone(),
             state: status.state,
             level: status.level,
         }));
