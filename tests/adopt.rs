@@ -17,7 +17,8 @@ fn jobs_rule() -> rule::Rule {
 
 /// Fires while a call of `at_a_site` is under way.
 fn busy_rule() -> rule::Rule {
-    rule::alert("SiteBusy").when(rule::query("site").in_flight().above(0.0))
+    let calls = rule::gauge(highwater::semconv::QUERY_IN_FLIGHT);
+    rule::alert("SiteBusy").when(calls.label("db.query.summary", "site").above(0.0))
 }
 
 /// A handle that its call site resolves.
