@@ -151,6 +151,11 @@ impl Highwater {
         engine.map_or_else(Vec::new, |engine| engine.shared.silences.list(SystemTime::now()))
     }
 
+    /// Tells instances of this process apart.
+    pub(crate) fn id(&self) -> u64 {
+        self.0.registry.id()
+    }
+
     /// A recorder for the [`metrics`] macros over this instance.
     pub fn recorder(&self) -> Recorder {
         Recorder::new(self.0.registry.clone())

@@ -39,6 +39,7 @@ mod builder;
 mod env;
 mod error;
 mod handle;
+mod site;
 
 pub use builder::Builder;
 pub use engine::ShutdownError;
@@ -53,3 +54,9 @@ pub use name::{Labels, Unit, UnknownUnit};
 
 #[doc = include_str!("../DESIGN.md")]
 pub mod design {}
+
+/// What our macros expand to; not for use by name.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::site::QuerySite;
+}

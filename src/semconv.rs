@@ -16,6 +16,10 @@ pub(crate) const ERROR_CANCELLED: &str = "cancelled";
 
 /// Calls of a query that have started and not yet ended.
 pub const QUERY_IN_FLIGHT: &str = "highwater.query.in_flight";
+/// Calls of a query that is timed one time in N: all of them, those that failed with `error.type`.
+pub const QUERY_CALLS: &str = "highwater.query.calls";
+/// On the durations of a query that is timed one time in N: that N, which each stands for.
+pub const TIMED_ONE_IN: &str = "highwater.timed_one_in";
 /// How long a timed thing that is no database query took.
 pub const TIMER_DURATION: &str = "highwater.timer.duration";
 /// The name of a timed thing that is no database query.
@@ -260,3 +264,5 @@ pub const PROCESS_PID: &str = "process.pid";
 pub const PROCESS_EXECUTABLE_NAME: &str = "process.executable.name";
 /// The host's name.
 pub const HOST_NAME: &str = "host.name";
+/// Calls of a timed thing that is timed one time in N, as [`QUERY_CALLS`].
+pub const TIMER_CALLS: &str = "highwater.timer.calls";

@@ -15,6 +15,17 @@ fn jobs_rule() -> rule::Rule {
     rule::alert("JobsDone").when(rule::gauge("jobs.waiting").above(2.0))
 }
 
+/// Fires while a call of `at_a_site` is under way.
+fn busy_rule() -> rule::Rule {
+    let calls = rule::gauge(highwater::semconv::QUERY_IN_FLIGHT);
+    rule::alert("SiteBusy").when(calls.label("db.query.summary", "site").above(0.0))
+}
+
+/// A handle that its call site resolves.
+fn at_a_site() -> &'static highwater::Query {
+    highwater::query!("site", "db.system.name" => "sqlite")
+}
+
 fn waits_for_firing(alerts: &mut alert::Alerts) -> bool {
     let deadline = Duration::from_secs(20);
     while let Some(transition) = alerts.recv_timeout(deadline) {
@@ -53,6 +64,7 @@ fn installed_shut_down_and_installed_again() {
     let other = refused.builder.unwrap().start().unwrap();
     other.shutdown(Duration::from_secs(5)).unwrap();
 
+    assert_eq!(at_a_site().time(|| 1), 1);
     let gauge = metrics::gauge!("jobs.waiting");
     gauge.set(3.0);
     assert!(waits_for_firing(&mut alerts));
@@ -64,9 +76,13 @@ fn installed_shut_down_and_installed_again() {
     // `metrics` keeps the recorder for ever: it must do nothing now, and work again afterwards.
     gauge.set(4.0);
     metrics::counter!("while.down").increment(1);
+    drop(at_a_site().start());
     let (sink, mut alerts) = alert::channel(16);
-    let hw = build().rule(jobs_rule()).sink(sink).install().unwrap();
+    let hw = build().rule(jobs_rule()).rule(busy_rule()).sink(sink).install().unwrap();
     metrics::gauge!("jobs.waiting").set(5.0);
+    assert!(waits_for_firing(&mut alerts));
+    // The call site's handle is of the new instance now.
+    let _call = at_a_site().start();
     assert!(waits_for_firing(&mut alerts));
     hw.shutdown(Duration::from_secs(5)).unwrap();
 }

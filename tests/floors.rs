@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["rule"],
     &["alert", "export"],
     &["engine"],
-    &["env", "error", "builder", "handle", "design"],
+    &["env", "error", "builder", "handle", "site", "design"],
 ];
 
 fn floor(module: &str) -> Option<usize> {

@@ -9,11 +9,12 @@ use metrics::{
     CounterFn, GaugeFn, HistogramFn, Key, KeyName, Metadata, SharedString, Unit as MetricsUnit,
 };
 
+use super::cache;
 use crate::{
     instrument::{CounterCore, GaugeCore, HistogramCore, Measure},
     name::{Labels, Unit},
     registry::Registry,
-    sync::{Arc, RwLock},
+    sync::{Arc, Ordering, RwLock, fixed},
 };
 
 /// A [`metrics::Recorder`] over an instance's registry; from
@@ -21,8 +22,8 @@ use crate::{
 ///
 /// For services that have a recorder of their own: put both into `metrics-util`'s `Fanout`.
 ///
-/// Handles cost an atomic addition (counters), a store (gauges), or a lock-free
-/// compare-and-swap of the sum (histograms). Names and label sets over the cardinality limit, and
+/// Handles cost what the native ones cost and a virtual call; a macro costs finding the handle
+/// among the thread's latest as well, and the name's resolution (a lock) the first time. Names and label sets over the cardinality limit, and
 /// values that are not finite, are dropped and counted.
 ///
 /// ```
@@ -40,6 +41,21 @@ pub struct Recorder {
 impl Recorder {
     pub(crate) fn new(registry: Arc<Registry>) -> Self {
         Self { registry }
+    }
+
+    fn counter(&self, key: &Key) -> metrics::Counter {
+        let core = self.registry.counter(key.name(), &labels(key)).0;
+        metrics::Counter::from_arc(Arc::new(Own(core)))
+    }
+
+    fn gauge(&self, key: &Key) -> metrics::Gauge {
+        let core = self.registry.gauge(key.name(), &labels(key)).0;
+        metrics::Gauge::from_arc(Arc::new(Own(core)))
+    }
+
+    fn histogram(&self, key: &Key) -> metrics::Histogram {
+        let core = self.registry.histogram(key.name(), Measure::Value, &labels(key)).0;
+        metrics::Histogram::from_arc(Arc::new(Own(core)))
     }
 
     fn describe(&self, name: &KeyName, unit: Option<MetricsUnit>, help: &SharedString) {
@@ -88,46 +104,48 @@ impl metrics::Recorder for Recorder {
     }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> metrics::Counter {
-        metrics::Counter::from_arc(self.registry.counter(key.name(), &labels(key)).0)
+        cache::counter(self.registry.id(), key, || self.counter(key))
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> metrics::Gauge {
-        metrics::Gauge::from_arc(self.registry.gauge(key.name(), &labels(key)).0)
+        cache::gauge(self.registry.id(), key, || self.gauge(key))
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> metrics::Histogram {
-        let histogram = self.registry.histogram(key.name(), Measure::Value, &labels(key));
-        metrics::Histogram::from_arc(histogram.0)
+        cache::histogram(self.registry.id(), key, || self.histogram(key))
     }
 }
 
-impl CounterFn for CounterCore {
+/// A thread's own reference to a core: cloning it is nothing to other threads.
+struct Own<C>(Arc<C>);
+
+impl CounterFn for Own<CounterCore> {
     fn increment(&self, by: u64) {
-        CounterCore::increment(self, by);
+        self.0.increment(by);
     }
 
     fn absolute(&self, total: u64) {
-        CounterCore::absolute(self, total);
+        self.0.absolute(total);
     }
 }
 
-impl GaugeFn for GaugeCore {
+impl GaugeFn for Own<GaugeCore> {
     fn increment(&self, by: f64) {
-        self.add(by);
+        self.0.add(by);
     }
 
     fn decrement(&self, by: f64) {
-        self.add(-by);
+        self.0.add(-by);
     }
 
     fn set(&self, value: f64) {
-        GaugeCore::set(self, value);
+        self.0.set(value);
     }
 }
 
-impl HistogramFn for HistogramCore {
+impl HistogramFn for Own<HistogramCore> {
     fn record(&self, value: f64) {
-        self.record_value(value);
+        self.0.record_value(value);
     }
 }
 
@@ -136,9 +154,29 @@ struct Forwarder;
 
 static TARGET: RwLock<Option<Recorder>> = RwLock::new(None);
 
+/// The id of the target's registry, 0 for none: what the macros ask first, without a lock.
+static TARGET_ID: fixed::AtomicU64 = fixed::AtomicU64::new(0);
+
 /// Points the forwarder at `recorder`, or at nothing.
 pub(crate) fn forward_to(recorder: Option<Recorder>) {
-    *TARGET.write() = recorder;
+    let mut target = TARGET.write();
+    let id = recorder.as_ref().map_or(0, |to| to.registry.id());
+    TARGET_ID.store(id, Ordering::Relaxed);
+    *target = recorder;
+}
+
+/// The id of the installed instance's registry, 0 without one.
+#[inline]
+pub(crate) fn installed() -> u64 {
+    TARGET_ID.load(Ordering::Relaxed)
+}
+
+/// What the target resolves a key to, if its registry still is the one of this id.
+fn resolve<H>(id: u64, to: impl FnOnce(&Recorder) -> H, nothing: impl FnOnce() -> H) -> H {
+    match &*TARGET.read() {
+        Some(target) if target.registry.id() == id => to(target),
+        _ => nothing(),
+    }
 }
 
 /// Becomes the `metrics` recorder of the process; `false` when another one already is.
@@ -172,18 +210,28 @@ impl metrics::Recorder for Forwarder {
         }
     }
 
-    fn register_counter(&self, key: &Key, meta: &Metadata<'_>) -> metrics::Counter {
-        let to = TARGET.read();
-        to.as_ref().map_or_else(metrics::Counter::noop, |to| to.register_counter(key, meta))
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> metrics::Counter {
+        match installed() {
+            0 => metrics::Counter::noop(),
+            id => cache::counter(id, key, || {
+                resolve(id, |to| to.counter(key), metrics::Counter::noop)
+            }),
+        }
     }
 
-    fn register_gauge(&self, key: &Key, meta: &Metadata<'_>) -> metrics::Gauge {
-        let to = TARGET.read();
-        to.as_ref().map_or_else(metrics::Gauge::noop, |to| to.register_gauge(key, meta))
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> metrics::Gauge {
+        match installed() {
+            0 => metrics::Gauge::noop(),
+            id => cache::gauge(id, key, || resolve(id, |to| to.gauge(key), metrics::Gauge::noop)),
+        }
     }
 
-    fn register_histogram(&self, key: &Key, meta: &Metadata<'_>) -> metrics::Histogram {
-        let to = TARGET.read();
-        to.as_ref().map_or_else(metrics::Histogram::noop, |to| to.register_histogram(key, meta))
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> metrics::Histogram {
+        match installed() {
+            0 => metrics::Histogram::noop(),
+            id => cache::histogram(id, key, || {
+                resolve(id, |to| to.histogram(key), metrics::Histogram::noop)
+            }),
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! The doors in: our own instruments by name, and other people's, translated to our registry.
 //! Foreign key types stay here.
 
+mod cache;
 mod metrics;
 pub(crate) mod native;
 
 pub use self::metrics::Recorder;
-pub(crate) use self::metrics::{forward_to, install_forwarder};
+pub(crate) use self::metrics::{forward_to, install_forwarder, installed};
 pub use native::{InstrumentBuilder, QueryBuilder};

@@ -54,6 +54,12 @@ impl CounterCore {
         }
     }
 
+    /// Adds whether or not it is live, for who knows.
+    #[inline]
+    pub(super) fn add_at(&self, slot: Slot, by: u64) {
+        self.cells.add(slot, by);
+    }
+
     pub(crate) fn absolute(&self, total: u64) {
         if self.live.load(Ordering::Relaxed) {
             self.cells.raise(total);
@@ -138,13 +144,28 @@ impl Cells {
             Some(cell) if !slot.is_shared() => {
                 cell.store(cell.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
             }
-            cell => Self::add_shared(cell.unwrap_or(&self.home), by),
+            cell => {
+                Self::add_shared(cell.unwrap_or(&self.home), by);
+            }
         }
     }
 
     #[inline(never)]
-    fn add_shared(cell: &AtomicU64, by: u64) {
-        cell.fetch_add(by, Ordering::Relaxed);
+    fn add_shared(cell: &AtomicU64, by: u64) -> u64 {
+        cell.fetch_add(by, Ordering::Relaxed)
+    }
+
+    /// Adds one; gives how many this shard had before.
+    #[inline]
+    pub(super) fn next(&self, slot: Slot) -> u64 {
+        match self.row.get(slot.shard()) {
+            Some(cell) if !slot.is_shared() => {
+                let number = cell.load(Ordering::Relaxed);
+                cell.store(number.wrapping_add(1), Ordering::Relaxed);
+                number
+            }
+            cell => Self::add_shared(cell.unwrap_or(&self.home), 1),
+        }
     }
 
     fn raise(&self, total: u64) {

@@ -98,37 +98,37 @@ impl HistogramCore {
     #[inline]
     pub(crate) fn record_ticks(&self, ticks: u64) {
         if self.is_live() {
-            self.record_ticks_at(lease::current(), ticks);
+            self.record_ticks_at(lease::current(), ticks, 1);
         }
     }
 
-    /// Records whether or not it is live, for who knows.
+    /// Records so many of a duration, whether or not it is live: for who knows.
     #[inline]
-    pub(super) fn record_ticks_at(&self, slot: Slot, ticks: u64) {
+    pub(super) fn record_ticks_at(&self, slot: Slot, ticks: u64, times: u32) {
         debug_assert_eq!(self.measure, Measure::Time);
         // As i64: the conversion is one instruction.
         let seconds = ticks as i64 as f64 * clock::seconds_per_tick();
         let done = ticks != 0
             && usual_place(seconds)
-                .is_some_and(|place| self.record_near(slot, || time_record(ticks, place)));
+                .is_some_and(|place| self.record_near(slot, || time_record(ticks, place, times)));
         if !done {
-            self.record_ticks_far(slot, ticks, seconds);
+            self.record_ticks_far(slot, ticks, seconds, times);
         }
     }
 
     /// Records what [`clock::elapsed_since`] gave: a duration below zero is zero, and counted.
     #[inline]
-    pub(super) fn record_elapsed_at(&self, slot: Slot, ticks: Option<u64>) {
+    pub(super) fn record_elapsed_at(&self, slot: Slot, ticks: Option<u64>, times: u32) {
         match ticks {
-            Some(ticks) => self.record_ticks_at(slot, ticks),
-            None => self.record_negative(slot),
+            Some(ticks) => self.record_ticks_at(slot, ticks, times),
+            None => self.record_negative(slot, times),
         }
     }
 
     #[cold]
-    fn record_negative(&self, slot: Slot) {
+    fn record_negative(&self, slot: Slot, times: u32) {
         self.drops.count(DropReason::NegativeDuration);
-        self.record_ticks_at(slot, 0);
+        self.record_ticks_at(slot, 0, times);
     }
 
     /// Records a value in the metric's unit: seconds if it measures time.
@@ -161,9 +161,9 @@ impl HistogramCore {
     }
 
     #[inline(never)]
-    fn record_ticks_far(&self, slot: Slot, ticks: u64, seconds: f64) {
+    fn record_ticks_far(&self, slot: Slot, ticks: u64, seconds: f64, times: u32) {
         let place = if ticks == 0 { (0, 0) } else { place(seconds) };
-        self.record_far(slot, time_record(ticks, place));
+        self.record_far(slot, time_record(ticks, place, times));
     }
 
     #[inline(never)]
@@ -186,7 +186,7 @@ impl HistogramCore {
             self.drops.count(DropReason::NotFinite);
         } else {
             // The bucket by what was given, not by whole ticks.
-            self.record_ticks_far(slot, ticks as u64, seconds);
+            self.record_ticks_far(slot, ticks as u64, seconds, 1);
         }
     }
 
@@ -306,10 +306,10 @@ impl Drop for HistogramCore {
 }
 
 #[inline]
-fn time_record(ticks: u64, (octave, bucket): (i32, usize)) -> Record {
+fn time_record(ticks: u64, (octave, bucket): (i32, usize), times: u32) -> Record {
     let key = if ticks == 0 { Key::ZERO } else { Key::new(octave, false) };
     // One more, so that zero ticks are not "none".
-    Record { key, bucket, order: ticks + 1, amount: Amount::Ticks(ticks) }
+    Record { key, bucket, order: ticks + 1, amount: Amount::Ticks(ticks), times }
 }
 
 fn time_of(order: u64) -> f64 {
@@ -322,7 +322,7 @@ fn value_record(value: f64, (octave, bucket): (i32, usize)) -> Record {
     let bits = value.to_bits();
     // Integers in the order of the numbers: flip all bits of a negative one, else the sign's.
     let order = bits ^ (((bits as i64 >> 63) as u64) | 1 << 63);
-    Record { key, bucket, order, amount: Amount::Value(value) }
+    Record { key, bucket, order, amount: Amount::Value(value), times: 1 }
 }
 
 fn value_of(order: u64) -> f64 {

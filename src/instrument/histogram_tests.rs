@@ -72,7 +72,7 @@ fn seconds_given_to_a_timer_become_ticks() {
 fn a_duration_below_zero_is_zero_and_counted() {
     let drops = Arc::new(Drops::default());
     let core = HistogramCore::new(Measure::Time, drops.clone());
-    core.record_elapsed_at(lease::current(), None);
+    core.record_elapsed_at(lease::current(), None, 1);
     assert_eq!((all(&core).zero, drops.total(DropReason::NegativeDuration)), (1, 1));
 }
 

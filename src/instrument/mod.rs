@@ -23,6 +23,7 @@ mod query;
 mod shard;
 mod storage;
 mod store;
+mod thin;
 mod timed;
 
 pub use counter::{Counter, UpDownCounter};
@@ -37,3 +38,4 @@ pub(crate) use distribution::{Buckets, Delta, Distribution};
 pub(crate) use drops::{DropReason, Drops};
 pub(crate) use gauge::GaugeCore;
 pub(crate) use histogram::{HistogramCore, Measure};
+pub(crate) use thin::MOST as MOST_THINNED;

@@ -6,9 +6,10 @@
 use std::{fmt, future::Future, time::Duration};
 
 use super::{
-    counter::UpDownCounter,
-    histogram::Histogram,
+    counter::{Counter, UpDownCore, UpDownCounter},
+    histogram::{Histogram, HistogramCore, Measure},
     lease,
+    thin::Thin,
     timed::{ClassifiedTimed, Timed, TryTimed},
 };
 use crate::{
@@ -26,6 +27,9 @@ const PANIC: &str = "panic";
 
 /// Finds the series of a query's failures by `error.type`.
 pub(crate) type ResolveFailure = Box<dyn Fn(&str) -> Histogram + Send + Sync>;
+
+/// Finds the counter of a thinned query's failures by `error.type`.
+pub(crate) type ResolveCalls = Box<dyn Fn(&str) -> Counter + Send + Sync>;
 
 /// A timed query, resolved once: clone it, share it, keep it.
 ///
@@ -55,55 +59,126 @@ pub struct Query(Arc<QueryCore>);
 
 pub(super) struct QueryCore {
     duration: Histogram,
-    in_flight: UpDownCounter,
-    failures: [OnceCell<(Box<str>, Histogram)>; CACHED_ERROR_TYPES],
+    kind: Kind,
+    failures: [OnceCell<Failure>; CACHED_ERROR_TYPES],
     resolve: ResolveFailure,
+}
+
+enum Kind {
+    /// Every call is timed.
+    Full { in_flight: UpDownCounter },
+    /// One in N is.
+    Thinned { thin: Thin, resolve: ResolveCalls },
+}
+
+/// The series of one `error.type`.
+struct Failure {
+    error_type: Box<str>,
+    duration: Histogram,
+    /// Of a thinned query.
+    calls: Option<Counter>,
+}
+
+/// A call that has begun.
+#[derive(Clone, Copy)]
+enum Start {
+    At(u64),
+    /// A thinned query's, to be counted only.
+    Untimed,
 }
 
 impl QueryCore {
     /// A call starts; `None`, without a look at the clock, if nobody is interested.
     #[inline]
-    fn begin(&self) -> Option<u64> {
-        self.duration.0.is_live().then(|| {
-            self.in_flight.0.add_at(lease::current(), 1);
-            // Last, so that our own work is not in the measurement.
-            clock::ticks()
-        })
+    fn begin(&self) -> Option<Start> {
+        if !self.duration.0.is_live() {
+            return None;
+        }
+        match &self.kind {
+            Kind::Full { in_flight } => in_flight.0.add_at(lease::current(), 1),
+            Kind::Thinned { thin, .. } if !thin.is_timed(lease::current()) => {
+                return Some(Start::Untimed);
+            }
+            Kind::Thinned { .. } => {}
+        }
+        // Last, so that our own work is not in the measurement.
+        Some(Start::At(clock::ticks()))
     }
 
     // What has begun is ended whether or not the instance has stopped meanwhile: nobody looks.
 
     #[inline]
-    fn succeed(&self, started: u64) {
-        let elapsed = clock::elapsed_since(started);
-        let slot = lease::current();
-        self.duration.0.record_elapsed_at(slot, elapsed);
-        self.in_flight.0.add_at(slot, -1);
+    fn succeed(&self, started: Start) {
+        match (started, &self.kind) {
+            (Start::At(started), Kind::Full { in_flight }) => {
+                let elapsed = clock::elapsed_since(started);
+                let slot = lease::current();
+                self.duration.0.record_elapsed_at(slot, elapsed, 1);
+                in_flight.0.add_at(slot, -1);
+            }
+            (Start::Untimed, Kind::Thinned { thin, .. }) => {
+                thin.calls.0.add_at(lease::current(), 1);
+            }
+            (Start::At(started), Kind::Thinned { thin, .. }) => self.succeed_thinned(started, thin),
+            // Only a thinned query begins a call untimed.
+            (Start::Untimed, Kind::Full { .. }) => {}
+        }
     }
 
     #[inline(never)]
-    fn fail(&self, started: u64, error_type: &str) {
+    fn succeed_thinned(&self, started: u64, thin: &Thin) {
         let elapsed = clock::elapsed_since(started);
         let slot = lease::current();
-        self.with_failures(error_type, |series| series.0.record_elapsed_at(slot, elapsed));
-        self.in_flight.0.add_at(slot, -1);
+        self.duration.0.record_elapsed_at(slot, elapsed, thin.one_in);
+        thin.calls.0.add_at(slot, 1);
+    }
+
+    #[inline(never)]
+    fn fail(&self, started: Start, error_type: &str) {
+        let elapsed = match started {
+            Start::At(started) => Some(clock::elapsed_since(started)),
+            Start::Untimed => None,
+        };
+        let slot = lease::current();
+        let (times, in_flight) = match &self.kind {
+            Kind::Full { in_flight } => (1, Some(in_flight)),
+            Kind::Thinned { thin, .. } => (thin.one_in, None),
+        };
+        self.with_failures(error_type, |failure| {
+            if let Some(elapsed) = elapsed {
+                failure.duration.0.record_elapsed_at(slot, elapsed, times);
+            }
+            if let Some(calls) = &failure.calls {
+                calls.0.add_at(slot, 1);
+            }
+        });
+        if let Some(in_flight) = in_flight {
+            in_flight.0.add_at(slot, -1);
+        }
     }
 
     /// The call ended, nobody said how.
     #[cold]
-    fn abandon(&self, started: u64) {
+    fn abandon(&self, started: Start) {
         self.fail(started, if std::thread::panicking() { PANIC } else { CANCELLED });
     }
 
-    fn with_failures(&self, error_type: &str, record: impl FnOnce(&Histogram)) {
+    fn with_failures(&self, error_type: &str, record: impl FnOnce(&Failure)) {
+        let resolve = || Failure {
+            error_type: error_type.into(),
+            duration: (self.resolve)(error_type),
+            calls: match &self.kind {
+                Kind::Full { .. } => None,
+                Kind::Thinned { resolve, .. } => Some(resolve(error_type)),
+            },
+        };
         for slot in &self.failures {
-            let (known, series) =
-                slot.get_or_init(|| (error_type.into(), (self.resolve)(error_type)));
-            if &**known == error_type {
-                return record(series);
+            let known = slot.get_or_init(resolve);
+            if &*known.error_type == error_type {
+                return record(known);
             }
         }
-        record(&(self.resolve)(error_type));
+        record(&resolve());
     }
 }
 
@@ -113,7 +188,35 @@ impl Query {
         in_flight: UpDownCounter,
         resolve: ResolveFailure,
     ) -> Self {
-        Self(Arc::new(QueryCore { duration, in_flight, failures: Default::default(), resolve }))
+        Self::of(duration, Kind::Full { in_flight }, resolve)
+    }
+
+    /// A query of which one call in `one_in` is timed, and all are counted; `one_in` from 2 to
+    /// [`MOST_THINNED`](super::MOST_THINNED).
+    pub(crate) fn thinned(
+        duration: Histogram,
+        one_in: u32,
+        calls: Counter,
+        resolve: ResolveFailure,
+        resolve_calls: ResolveCalls,
+    ) -> Self {
+        let kind = Kind::Thinned { thin: Thin::new(one_in, calls), resolve: resolve_calls };
+        Self::of(duration, kind, resolve)
+    }
+
+    /// A query that does nothing.
+    pub(crate) fn inert() -> Self {
+        fn nowhere() -> Histogram {
+            let core = HistogramCore::new(Measure::Time, Arc::default());
+            core.retire();
+            Histogram(Arc::new(core))
+        }
+        let in_flight = UpDownCounter(Arc::new(UpDownCore::new()));
+        Self::new(nowhere(), in_flight, Box::new(|_| nowhere()))
+    }
+
+    fn of(duration: Histogram, kind: Kind, resolve: ResolveFailure) -> Self {
+        Self(Arc::new(QueryCore { duration, kind, failures: Default::default(), resolve }))
     }
 
     /// Times `call`.
@@ -160,14 +263,24 @@ impl Query {
 
     /// Records a call that somebody else has timed: a driver's own hook.
     pub fn record(&self, elapsed: Duration) {
-        self.0.duration.record_duration(elapsed);
+        if self.0.duration.0.is_live() {
+            self.0.duration.record_duration(elapsed);
+            if let Kind::Thinned { thin, .. } = &self.0.kind {
+                thin.calls.increment(1);
+            }
+        }
     }
 
     /// Records a failed call that somebody else has timed; `error_type` must be of low
     /// cardinality.
     pub fn record_failure(&self, elapsed: Duration, error_type: &str) {
         if self.0.duration.0.is_live() {
-            self.0.with_failures(error_type, |series| series.record_duration(elapsed));
+            self.0.with_failures(error_type, |failure| {
+                failure.duration.record_duration(elapsed);
+                if let Some(calls) = &failure.calls {
+                    calls.increment(1);
+                }
+            });
         }
     }
 
@@ -261,7 +374,7 @@ impl<C> ClassifiedQuery<C> {
 pub struct QueryGuard<'a> {
     query: &'a QueryCore,
     /// `None` once it has ended, or if nobody was interested when it began.
-    started: Option<u64>,
+    started: Option<Start>,
 }
 
 impl QueryGuard<'_> {
@@ -313,7 +426,7 @@ pub(super) struct Call {
 
 enum State {
     New,
-    Started(u64),
+    Started(Start),
     /// Ended, or begun when nobody was interested.
     Done,
 }

@@ -6,7 +6,7 @@ use std::{
 
 use super::*;
 use crate::{
-    instrument::{Delta, HistogramCore, Measure, UpDownCore},
+    instrument::{CounterCore, Delta, HistogramCore, Measure, UpDownCore},
     sync::Mutex,
 };
 
@@ -204,4 +204,36 @@ fn a_query_of_a_stopped_instance_does_nothing() {
     assert_eq!(bench.query.time(|| 1), 1);
     bench.query.record_failure(Duration::ZERO, "x");
     assert_eq!(bench.counts(), (0, vec![]));
+}
+
+#[test]
+fn a_thinned_query_counts_all_and_times_one_in_n() {
+    const CALLS: u64 = 16_000;
+    let core = || Histogram(Arc::new(HistogramCore::new(Measure::Time, Arc::default())));
+    let counter = || Counter(Arc::new(CounterCore::new()));
+    let (duration, failed) = (core(), core());
+    let (calls, failed_calls) = (counter(), counter());
+    let (failures, failure_calls) = (failed.clone(), failed_calls.clone());
+    let query = Query::thinned(
+        duration.clone(),
+        16,
+        calls.clone(),
+        Box::new(move |_| failures.clone()),
+        Box::new(move |_| failure_calls.clone()),
+    );
+    for at in 0..CALLS {
+        let _ = query.try_time(|| if at % 4 == 0 { Err(()) } else { Ok(()) });
+    }
+    query.record(Duration::from_secs(1));
+    assert_eq!((calls.0.total(), failed_calls.0.total()), (CALLS / 4 * 3 + 1, CALLS / 4));
+    let counted = |series: &Histogram| {
+        let mut delta = Delta::default();
+        series.0.fold(&mut delta);
+        delta.count as f64
+    };
+    // Each timed call stands for sixteen.
+    let (count, failed) = (counted(&duration), counted(&failed));
+    assert!((count / (CALLS / 4 * 3) as f64 - 1.0).abs() < 0.05, "{count}");
+    assert!((failed / (CALLS / 4) as f64 - 1.0).abs() < 0.05, "{failed}");
+    assert_eq!(failed % 16.0, 0.0);
 }

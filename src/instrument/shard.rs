@@ -184,6 +184,8 @@ pub(super) struct Record {
     /// The value as an integer of the same order, neither 0 nor `u64::MAX`.
     pub(super) order: u64,
     pub(super) amount: Amount,
+    /// How many like it there were.
+    pub(super) times: u32,
 }
 
 /// All zeroes is an empty shard.
@@ -246,13 +248,15 @@ impl Shard {
     fn count_in<M: Mode>(&self, chunk: &Chunk, record: Record) {
         M::raise(&self.max, record.order);
         M::raise(&self.not_min, !record.order);
-        M::add_u32(&chunk.0[record.bucket % PER_OCTAVE], 1, Ordering::Relaxed);
+        M::add_u32(&chunk.0[record.bucket % PER_OCTAVE], record.times, Ordering::Relaxed);
         match record.amount {
-            Amount::Ticks(ticks) => M::add_u64(&self.sum, ticks),
-            Amount::Value(value) => M::add_f64(&self.sum, value),
+            Amount::Ticks(ticks) => {
+                M::add_u64(&self.sum, ticks.wrapping_mul(u64::from(record.times)));
+            }
+            Amount::Value(value) => M::add_f64(&self.sum, value * f64::from(record.times)),
         }
         // Release: the reader that sees the count sees all of the above.
-        M::add_u32(&self.count, 1, Ordering::Release);
+        M::add_u32(&self.count, record.times, Ordering::Release);
     }
 
     fn find_or_add<M: Mode>(&self, pool: &Pool, key: Key) -> Option<&'static Chunk> {

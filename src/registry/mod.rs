@@ -24,7 +24,7 @@ use crate::{
     },
     name::{Labels, Unit},
     semconv,
-    sync::{Arc, AtomicUsize, Ordering, RwLock},
+    sync::{Arc, AtomicUsize, Ordering, RwLock, fixed},
 };
 
 /// OpenTelemetry's default cardinality limit per metric.
@@ -33,6 +33,8 @@ pub(crate) const DEFAULT_CARDINALITY_LIMIT: usize = 2_000;
 /// All metrics and series of one instance.
 #[derive(Debug)]
 pub(crate) struct Registry {
+    /// Unlike its address never used again.
+    id: u64,
     limit: usize,
     drops: Arc<Drops>,
     /// How many series there are, to be asked for without the lock.
@@ -58,7 +60,19 @@ struct MetricState {
 
 impl Registry {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, drops: Arc::default(), known: AtomicUsize::new(0), state: RwLock::default() }
+        static NEXT: fixed::AtomicU64 = fixed::AtomicU64::new(1);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            limit,
+            drops: Arc::default(),
+            known: AtomicUsize::new(0),
+            state: RwLock::default(),
+        }
+    }
+
+    /// Tells registries of this process apart; never zero.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     pub(crate) fn drops(&self) -> &Arc<Drops> {

@@ -7,10 +7,10 @@ use super::{
     lease::{Leases, Slot},
     store::Store,
 };
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering};
 
 fn store(width: usize) -> &'static Store {
-    Box::leak(Box::new(Store::new(width, 1)))
+    Box::leak(Box::new(Store::new(width, 2)))
 }
 
 fn core(store: &'static Store) -> Arc<HistogramCore> {
@@ -42,7 +42,7 @@ fn a_lease_handed_over_loses_nothing() {
             let (leases, core) = (leases.clone(), core.clone());
             loom::thread::spawn(move || {
                 let slot = leases.take();
-                core.record_ticks_at(slot, ticks * 1000 + 1);
+                core.record_ticks_at(slot, ticks * 1000 + 1, 1);
                 leases.give_back(slot);
             })
         });
@@ -62,7 +62,7 @@ fn an_octave_new_to_a_shared_shard_gets_one_chunk() {
         let core = core(store);
         let threads = [0, 0].map(|_| {
             let core = core.clone();
-            loom::thread::spawn(move || core.record_ticks_at(Slot::HOME, 1001))
+            loom::thread::spawn(move || core.record_ticks_at(Slot::HOME, 1001, 1))
         });
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert_eq!(total(&core).count, 2);
@@ -80,8 +80,8 @@ fn folding_while_recording_counts_everything_once() {
         let writer = {
             let core = core.clone();
             loom::thread::spawn(move || {
-                core.record_ticks_at(slot, 1001);
-                core.record_ticks_at(slot, 1002);
+                core.record_ticks_at(slot, 1001, 1);
+                core.record_ticks_at(slot, 1002, 1);
             })
         };
         let (mut all, mut delta) = (Distribution::default(), Delta::default());
@@ -126,21 +126,51 @@ fn a_counter_only_grows() {
 fn a_recycled_chunk_has_one_owner() {
     model(|| {
         let store = store(1);
-        store.pool.top_up(2);
-        let (a, b) = (store.pool.take().unwrap(), store.pool.take().unwrap());
-        store.pool.give_back(a);
-        store.pool.give_back(b);
+        store.pool.top_up(3);
+        let ids = [(); 3].map(|()| store.pool.take().unwrap());
+        ids.into_iter().for_each(|id| store.pool.give_back(id));
         let own = || {
             let id = store.pool.take().unwrap();
-            let word = &store.pool.get(id).0[1];
-            use crate::sync::Ordering::Relaxed;
-            assert_eq!(word.fetch_add(1, Relaxed), 0);
-            word.store(0, Relaxed);
+            assert_eq!(store.pool.get(id).0[1].fetch_add(1, Ordering::Relaxed), 0);
+            id
+        };
+        let disown = |id| {
+            store.pool.get(id).0[1].store(0, Ordering::Relaxed);
             store.pool.give_back(id);
         };
-        let other = loom::thread::spawn(own);
-        own();
+        let other = loom::thread::spawn(move || {
+            // The first comes back while the second is held: the list's head is as it was, what
+            // follows it is not.
+            let (first, second) = (own(), own());
+            disown(first);
+            disown(second);
+        });
+        disown(own());
         other.join().unwrap();
         assert_eq!(store.pool.used(), 0);
+    });
+}
+
+/// Whoever finds a recycled chunk, to read it or to add to it, finds it zeroed.
+#[test]
+fn a_recycled_chunk_is_read_as_zero() {
+    model(|| {
+        let store = store(1);
+        let (first, second) = (core(store), core(store));
+        for slot in [Slot::HOME, Slot::HOME] {
+            first.record_ticks_at(slot, 1001, 1);
+        }
+        let writer = {
+            let second = second.clone();
+            loom::thread::spawn(move || {
+                drop(first);
+                second.record_ticks_at(Slot::HOME, 1001, 1);
+            })
+        };
+        second.record_ticks_at(Slot::HOME, 1001, 1);
+        let seen = total(&second).count;
+        writer.join().unwrap();
+        assert!((1..=2).contains(&seen), "{seen}");
+        assert_eq!(seen + total(&second).count, 2);
     });
 }
