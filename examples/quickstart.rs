@@ -23,7 +23,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let hw = Highwater::builder("quickstart")
         .rule(
             rule::alert("MemoryHeld")
-                .when(rule::gauge("process.memory.usage").above(rule::bytes(128 * MIB)).clear_below(rule::bytes(96 * MIB)))
+                .when(
+                    rule::gauge("process.memory.usage")
+                        .above(rule::bytes(128 * MIB))
+                        .clear_below(rule::bytes(96 * MIB)),
+                )
                 .hold_for(Duration::from_secs(3))
                 .summary("{{ humanize1024 $value }}B resident"),
         )

@@ -234,7 +234,8 @@ impl Builder {
 
     /// Presets and rules, the latter in the former's place where they are the same.
     fn all_rules(&self) -> Vec<Rule> {
-        let mut rules = if self.presets { rule::preset::all(self.checked_tick()) } else { Vec::new() };
+        let mut rules =
+            if self.presets { rule::preset::all(self.checked_tick()) } else { Vec::new() };
         rules.retain(|preset| {
             !self.without.iter().any(|name| name == preset.name())
                 && !self.rules.iter().any(|own| own.is_same(preset))

@@ -32,7 +32,10 @@ fn series(request: &Received) -> Series {
         for metric in resource.scope_metrics.into_iter().flat_map(|scope| scope.metrics) {
             let mut push = |attributes: &[KeyValue], value| {
                 let name = format!("{}{{{}}}", metric.name, text(attributes));
-                assert!(series.insert(name.clone(), (metric.unit.clone(), value)).is_none(), "{name}");
+                assert!(
+                    series.insert(name.clone(), (metric.unit.clone(), value)).is_none(),
+                    "{name}"
+                );
             };
             let number = |value: &Option<number_data_point::Value>| match value {
                 Some(number_data_point::Value::AsDouble(value)) => *value,
@@ -97,7 +100,10 @@ fn three_lines_push_process_and_system_memory() {
     let query = "db.client.operation.duration{db.query.summary=orders,db.system.name=sqlite";
     assert_eq!(last[&format!("{query}}}")], ("s".to_owned(), 1.0));
     assert_eq!(last[&format!("{query},error.type=core::num::error::ParseIntError}}")].1, 1.0);
-    assert_eq!(last["highwater.query.in_flight{db.query.summary=orders,db.system.name=sqlite}"].1, 0.0);
+    assert_eq!(
+        last["highwater.query.in_flight{db.query.summary=orders,db.system.name=sqlite}"].1,
+        0.0
+    );
 }
 
 #[test]
@@ -112,7 +118,8 @@ fn label_sets_over_the_limit_go_together_and_are_counted() {
     hw.counter("sizes").build().increment(1);
     hw.shutdown(Duration::from_secs(10)).unwrap();
     let last = metrics(&receiver).pop().unwrap();
-    let of = |prefix: &str| last.iter().filter(|(name, _)| name.starts_with(prefix)).collect::<Vec<_>>();
+    let of =
+        |prefix: &str| last.iter().filter(|(name, _)| name.starts_with(prefix)).collect::<Vec<_>>();
     assert_eq!(of("requests{tenant=").len(), 10);
     assert_eq!(last["requests{otel.metric.overflow=Some(BoolValue(true))}"].1, 990.0);
     assert_eq!(last["highwater.dropped{reason=cardinality}"].1, 990.0);
@@ -124,7 +131,8 @@ fn label_sets_over_the_limit_go_together_and_are_counted() {
 #[test]
 fn an_alert_is_pushed_as_log_records_and_as_series() {
     let receiver = Receiver::always(Reaction::ok());
-    let deep = rule::alert("Deep").when(rule::gauge("depth").above(2.0)).summary("{{ value }} deep");
+    let deep =
+        rule::alert("Deep").when(rule::gauge("depth").above(2.0)).summary("{{ value }} deep");
     let hw = builder(&receiver).without_presets().rule(deep).start().unwrap();
     hw.gauge("depth").build().set(3.0);
     let watch = hw.alert("Deep").unwrap();
@@ -156,7 +164,9 @@ fn an_alert_is_pushed_as_log_records_and_as_series() {
     let seen: Vec<f64> = metrics(&receiver)
         .iter()
         .flatten()
-        .filter(|(name, _)| name.starts_with("highwater.alert.state{") && name.contains("alertname=Deep"))
+        .filter(|(name, _)| {
+            name.starts_with("highwater.alert.state{") && name.contains("alertname=Deep")
+        })
         .map(|(_, (_, value))| *value)
         .collect();
     assert!(!seen.is_empty(), "the alert is a series too");
@@ -164,10 +174,14 @@ fn an_alert_is_pushed_as_log_records_and_as_series() {
 
 #[test]
 fn a_receiver_that_misbehaves_stops_nothing() {
-    let partial = ExportMetricsPartialSuccess { rejected_data_points: 2, error_message: "two too many".into() };
-    let partial = opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse {
-        partial_success: Some(partial),
+    let partial = ExportMetricsPartialSuccess {
+        rejected_data_points: 2,
+        error_message: "two too many".into(),
     };
+    let partial =
+        opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse {
+            partial_success: Some(partial),
+        };
     let partial = prost::Message::encode_to_vec(&partial);
     let receiver = Receiver::start(move |number, _| match number {
         0 => Reaction::status(400),
@@ -181,7 +195,8 @@ fn a_receiver_that_misbehaves_stops_nothing() {
     receiver.wait_for(8);
     hw.shutdown(Duration::from_secs(20)).unwrap();
     let last = metrics(&receiver).pop().unwrap();
-    let points = |why: &str| last[&format!("otel.sdk.exporter.metric_data_point.exported{{{why}}}")].1;
+    let points =
+        |why: &str| last[&format!("otel.sdk.exporter.metric_data_point.exported{{{why}}}")].1;
     assert!(points("error.type=refused") > 50.0, "the 400");
     assert_eq!(points("error.type=rejected"), 2.0);
     assert!(points("") > 50.0);

@@ -21,7 +21,12 @@ fn start() -> (Highwater, alert::Alerts) {
 async fn a_service() {
     let (hw, mut alerts) = start();
     let query = hw.query("orders").system("postgresql").build();
-    let answer = query.timed(async { tokio::time::sleep(Duration::from_millis(2)).await; 42 }).await;
+    let answer = query
+        .timed(async {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            42
+        })
+        .await;
     assert_eq!(answer, 42);
     let failed = query.try_timed(async { "x".parse::<u8>() }).await;
     assert!(failed.is_err());
@@ -67,7 +72,13 @@ async fn a_future_may_move_between_threads() {
         .map(|_| {
             let query = query.clone();
             tokio::spawn(async move {
-                query.timed(async { for _ in 0..20 { tokio::task::yield_now().await } }).await;
+                query
+                    .timed(async {
+                        for _ in 0..20 {
+                            tokio::task::yield_now().await
+                        }
+                    })
+                    .await;
             })
         })
         .collect();

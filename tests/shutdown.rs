@@ -33,7 +33,10 @@ fn a_receiver_that_never_answers() {
     let begun = Instant::now();
     let error = hw.shutdown(Duration::from_secs(1)).unwrap_err();
     assert!(begun.elapsed() < FAR_TOO_LONG);
-    assert!(matches!(error, ShutdownError::Undelivered { requests, .. } if requests > 0), "{error}");
+    assert!(
+        matches!(error, ShutdownError::Undelivered { requests, .. } if requests > 0),
+        "{error}"
+    );
 }
 
 #[test]

@@ -16,9 +16,7 @@ use super::{
         Aggregate, AggregateOp, Binary, BinaryOp, Expr, Function, Group, Matching, NAME, Selector,
         Test, Type,
     },
-    index::{
-        Index, LE, Selected, View, bound_of, find, parse_bound, same_label,
-    },
+    index::{Index, LE, Selected, View, bound_of, find, parse_bound, same_label},
     plan::{Node, NodeId, Op, Plan, Source, Value, Window},
 };
 use crate::{
@@ -463,7 +461,9 @@ fn part(selected: &Selected<'_>, selector: &Selector) -> Option<Part> {
         View::Whole => Part::Value,
         View::Count => Part::Count,
         View::Sum => Part::Sum,
-        View::Bucket => Part::UpTo(bound_of(selector).and_then(parse_bound).and_then(upper_bucket)?),
+        View::Bucket => {
+            Part::UpTo(bound_of(selector).and_then(parse_bound).and_then(upper_bucket)?)
+        }
     })
 }
 

@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    bind::upper_bucket,
     condition::Condition,
     error::{Error, Mistake},
-    expr::{Expr, NAME, Selector},
-    index::LE,
+    expr::{Expr, Function, NAME, Selector},
+    index::{LE, bound_of, parse_bound},
     lifecycle::Timing,
     template::Template,
 };
@@ -60,6 +61,9 @@ pub struct Rule {
     pub(crate) description: String,
     pub(crate) runbook: Option<String>,
     pub(crate) labels: Vec<(String, String)>,
+    /// Where it runs by Prometheus' rules alone: a vanished sample is a condition that ceased, and
+    /// no label is added.
+    pub(crate) strict: bool,
     pub(crate) enabled: bool,
 }
 
@@ -79,6 +83,7 @@ pub fn alert(name: &str) -> Rule {
         description: String::new(),
         runbook: None,
         labels: Vec::new(),
+        strict: false,
         enabled: true,
     }
 }
@@ -262,7 +267,8 @@ impl Rule {
         Compiled {
             info: Arc::new(info),
             hold: condition.hold(),
-            value: condition.value(),
+            // With nothing else to judge, what is judged is whether there is a sample.
+            value: if self.strict { raise.clone() } else { condition.value() },
             raise,
             timing: Timing {
                 hold: nanos(self.hold),
@@ -280,15 +286,16 @@ impl Rule {
 
     /// The rule's own labels, as they are written.
     pub(crate) fn identity(&self) -> Labels {
-        let severity = (SEVERITY, self.severity.as_str());
+        let severity = (!self.strict).then_some((SEVERITY, self.severity.as_str()));
         let own = self.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        Labels::new([severity].into_iter().chain(own))
+        Labels::new(severity.into_iter().chain(own))
     }
 
     fn check_labels(&self, mistakes: &mut Vec<Mistake>) -> Vec<(String, Template)> {
         let mut labels = Vec::new();
         let severity = (SEVERITY.to_owned(), self.severity.as_str().to_owned());
-        for (key, value) in [&severity].into_iter().chain(&self.labels) {
+        let severity = (!self.strict).then_some(&severity);
+        for (key, value) in severity.into_iter().chain(&self.labels) {
             let reserved = [ALERT_NAME, NAME, LE].contains(&key.as_str());
             if key.is_empty() {
                 mistakes.push(Mistake::Label(key.clone(), "it is empty"));
@@ -309,6 +316,27 @@ impl Rule {
 }
 
 fn check_expr(expr: &Expr, tick: Duration, mistakes: &mut Vec<Mistake>) {
+    let mut quantiles: Vec<&Expr> = Vec::new();
+    expr.walk(&mut |expr| {
+        if let Expr::Call(Function::HistogramQuantile, arguments) = expr {
+            arguments.iter().for_each(|argument| argument.walk(&mut |inner| quantiles.push(inner)));
+        }
+    });
+    expr.walk(&mut |expr| {
+        let (Expr::Select(selector) | Expr::Range(selector, _)) = expr else { return };
+        let Some(name) = selector.name.as_deref().filter(|name| name.ends_with("_bucket")) else {
+            return;
+        };
+        match bound_of(selector) {
+            Some(le) if parse_bound(le).and_then(upper_bucket).is_none() => {
+                mistakes.push(Mistake::Bound(le.to_owned()));
+            }
+            None if !quantiles.iter().any(|inner| std::ptr::eq(*inner, expr)) => {
+                mistakes.push(Mistake::Buckets(name.to_owned()));
+            }
+            _ => {}
+        }
+    });
     let mut check = |expr: &Expr| match expr {
         Expr::Select(selector) | Expr::Range(selector, _)
             if selector.name.as_deref() == Some("")

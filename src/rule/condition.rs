@@ -53,6 +53,8 @@ enum Kind {
     All(Vec<Condition>),
     Any(Vec<Condition>),
     Unless(Box<Condition>, Box<Condition>),
+    /// A text, or why it is none.
+    Promql(Box<Result<Expr, Mistake>>),
     /// Joined by these labels only.
     On(Box<Condition>, Vec<String>),
     /// Asked only until the alert is on its way.
@@ -80,6 +82,22 @@ enum Mode {
 /// They are joined by equal labels, or by those given with [`Condition::on`].
 pub fn all<const N: usize>(conditions: [Condition; N]) -> Condition {
     Condition(Kind::All(conditions.into()))
+}
+
+/// Holds where an expression in Prometheus' language yields a sample.
+///
+/// Names may be ours (`{"process.memory.usage"}`) or those a Prometheus server has for them
+/// (`process_memory_usage_bytes`). Subqueries, `@` and `label_replace` are among what is not
+/// supported; that is a mistake with its place, told when the instance starts.
+///
+/// ```
+/// use highwater::rule;
+/// let deep = rule::promql("sum by (queue) (queue_depth) > 1000");
+/// ```
+pub fn promql(text: &str) -> Condition {
+    let parsed = super::promql::parse(text)
+        .map_err(|refusal| Mistake::Promql { text: text.to_owned(), refusal });
+    Condition(Kind::Promql(Box::new(parsed)))
 }
 
 /// Holds where any of these holds; the first that does gives the alert's value.
@@ -157,6 +175,7 @@ impl Condition {
                 one.each(change);
                 other.each(change);
             }
+            Kind::Promql(_) => {}
             Kind::On(one, _) | Kind::ToRaise(one) => one.each(change),
         }
     }
@@ -189,6 +208,7 @@ impl Condition {
         match &self.0 {
             Kind::Compare(compare) => Some((compare.threshold.value, compare.value.quantity)),
             Kind::All(all) | Kind::Any(all) => all.iter().find_map(Self::first),
+            Kind::Promql(_) => None,
             Kind::Unless(one, _) | Kind::On(one, _) | Kind::ToRaise(one) => one.first(),
         }
     }
@@ -203,6 +223,7 @@ impl Condition {
             Kind::All(all) | Kind::Any(all) => {
                 all.first().map_or(Quantity::OfMetric, Self::quantity)
             }
+            Kind::Promql(_) => Quantity::OfMetric,
             Kind::Unless(one, _) | Kind::On(one, _) | Kind::ToRaise(one) => one.quantity(),
         }
     }
@@ -220,6 +241,7 @@ impl Condition {
                 one.check(mistakes);
                 other.check(mistakes);
             }
+            Kind::Promql(parsed) => mistakes.extend(parsed.as_ref().as_ref().err().cloned()),
             Kind::On(one, _) | Kind::ToRaise(one) => one.check(mistakes),
         }
     }
@@ -274,6 +296,11 @@ impl Condition {
                 }
                 Expr::matched(BinaryOp::Unless, one, other.raise(), other.matching())
             }
+            Kind::Promql(parsed) => match parsed.as_ref() {
+                Ok(expr) if mode == Mode::Value => expr.unfiltered(),
+                Ok(expr) => expr.clone(),
+                Err(_) => Expr::Number(f64::NAN),
+            },
             Kind::On(one, _) | Kind::ToRaise(one) => one.build(leaf, mode),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::expr::Number;
+use super::{expr::Number, promql::Refusal};
 
 /// A mistake in a rule. All mistakes of all rules are reported together.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -113,6 +113,22 @@ pub enum Mistake {
         /// What is wrong.
         reason: String,
     },
+    /// A text in Prometheus' language.
+    #[error("{text:?}: {refusal}")]
+    Promql {
+        /// What was given.
+        text: String,
+        /// What is wrong, and where.
+        refusal: Refusal,
+    },
+    /// A selected bucket's bound is not one of those this crate's histograms have.
+    #[error(
+        "le={0:?} cuts a bucket: allowed are +Inf, 0 and powers of 2^(1/32), of which are 0.25, 0.5, 1, 2"
+    )]
+    Bound(String),
+    /// A classic bucket is selected by no bound of its own.
+    #[error("{0:?} must be selected by le=\"…\" unless it is within histogram_quantile")]
+    Buckets(String),
     /// All windows together have a budget; one series of this rule alone is over it.
     #[error("a window of {reach:?} takes {needed} bytes a series, allowed are {budget} for all")]
     Budget {

@@ -136,12 +136,13 @@ impl Index {
                 return None;
             }
         }
-        let accepted = selector.matchers.iter().filter(|matcher| matcher.key != NAME).all(|matcher| {
-            if matcher.key == LE && entry.view == View::Bucket {
-                return true; // which bucket, not which series
-            }
-            matcher.test.accepts(find(&series.labels, &matcher.key))
-        });
+        let accepted =
+            selector.matchers.iter().filter(|matcher| matcher.key != NAME).all(|matcher| {
+                if matcher.key == LE && entry.view == View::Bucket {
+                    return true; // which bucket, not which series
+                }
+                matcher.test.accepts(find(&series.labels, &matcher.key))
+            });
         accepted.then(|| {
             let name = match (&selector.name, translated) {
                 (Some(name), _) => Arc::from(name.as_str()),
@@ -159,7 +160,9 @@ impl Index {
 pub(crate) fn find<'a>(labels: &'a Labels, key: &str) -> &'a str {
     labels
         .get(key)
-        .or_else(|| labels.iter().find(|(own, _)| naming::label(own) == key).map(|(_, value)| value))
+        .or_else(|| {
+            labels.iter().find(|(own, _)| naming::label(own) == key).map(|(_, value)| value)
+        })
         .unwrap_or_default()
 }
 

@@ -52,10 +52,11 @@ mod value;
 mod tests;
 
 pub use builder::{Adjust, Rule, alert};
-pub use condition::{Condition, Threshold, all, any, bytes};
+pub use condition::{Condition, Threshold, all, any, bytes, promql};
 pub use error::{Error, Mistake};
+pub use promql::Refusal;
 pub use value::{
     Counter, Distribution, Quantile, Value, counter, gauge, histogram, queries, query,
 };
 
-pub(crate) use evaluator::{Evaluator, Stats, Status};
+pub(crate) use evaluator::{Evaluator, Status};

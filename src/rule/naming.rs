@@ -20,7 +20,11 @@ pub(crate) fn label(key: &str) -> Cow<'_, str> {
         return Cow::Borrowed(key);
     }
     let escaped = key.chars().map(|c| if plain(c) { c } else { '_' });
-    Cow::Owned(if digit_first { "key_".chars().chain(escaped).collect() } else { escaped.collect() })
+    Cow::Owned(if digit_first {
+        "key_".chars().chain(escaped).collect()
+    } else {
+        escaped.collect()
+    })
 }
 
 /// All keys as the server has them.
@@ -92,7 +96,9 @@ fn per_word(unit: &str) -> &str {
 pub(crate) fn metric(name: &str, unit: &Unit, kind: Kind) -> String {
     let mut out = escape(name);
     let (main, per) = match unit.as_str().split_once('/') {
-        Some((main, per)) => (unit_word(main), Some(per_word(per)).filter(|per| !per.starts_with('{'))),
+        Some((main, per)) => {
+            (unit_word(main), Some(per_word(per)).filter(|per| !per.starts_with('{')))
+        }
         None => (unit_word(unit.as_str()), None),
     };
     let total = kind.is_monotonic();
@@ -128,14 +134,26 @@ mod tests {
     #[test]
     fn names_as_the_server_has_them() {
         let of = |name, unit, kind| metric(name, &Unit::known(unit), kind);
-        assert_eq!(of("process.memory.usage", "By", Kind::ObservedUpDown), "process_memory_usage_bytes");
-        assert_eq!(of("process.cpu.time", "s", Kind::ObservedCounter), "process_cpu_time_seconds_total");
-        assert_eq!(of("db.client.connection.count", "{connection}", Kind::UpDownCounter), "db_client_connection_count");
+        assert_eq!(
+            of("process.memory.usage", "By", Kind::ObservedUpDown),
+            "process_memory_usage_bytes"
+        );
+        assert_eq!(
+            of("process.cpu.time", "s", Kind::ObservedCounter),
+            "process_cpu_time_seconds_total"
+        );
+        assert_eq!(
+            of("db.client.connection.count", "{connection}", Kind::UpDownCounter),
+            "db_client_connection_count"
+        );
         assert_eq!(
             of("db.client.operation.duration", "s", Kind::Histogram(Measure::Time)),
             "db_client_operation_duration_seconds"
         );
-        assert_eq!(of("system.memory.utilization", "1", Kind::Gauge), "system_memory_utilization_ratio");
+        assert_eq!(
+            of("system.memory.utilization", "1", Kind::Gauge),
+            "system_memory_utilization_ratio"
+        );
         assert_eq!(of("shop.orders_total", "", Kind::Counter), "shop_orders_total");
         assert_eq!(of("disk.io", "By/s", Kind::Gauge), "disk_io_bytes_per_second");
         assert_eq!(of("2xx--rate", "", Kind::Gauge), "_2xx_rate");

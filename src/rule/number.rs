@@ -152,10 +152,6 @@ impl Buckets {
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.counts.iter().all(|count| *count == 0.0)
-    }
-
     fn iter(&self) -> impl DoubleEndedIterator<Item = (i32, f64)> + '_ {
         self.counts
             .iter()

@@ -77,7 +77,11 @@ fn memory() -> [Rule; 2] {
 fn file_descriptors() -> [Rule; 2] {
     let rule = |threshold: f64, clear: f64, hold, severity| {
         alert("FileDescriptorExhaustion")
-            .when(ratio(semconv::PROCESS_UNIX_FILE_DESCRIPTOR_UTILIZATION).above(threshold).clear_below(clear))
+            .when(
+                ratio(semconv::PROCESS_UNIX_FILE_DESCRIPTOR_UTILIZATION)
+                    .above(threshold)
+                    .clear_below(clear),
+            )
             .hold_for(hold)
             .severity(severity)
             .summary("{{ value }} of the file descriptors are in use")

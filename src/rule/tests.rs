@@ -327,7 +327,7 @@ fn two_samples_of_one_alert_fail_the_evaluation_and_change_nothing() {
 fn a_duration_against_bytes_is_an_error_once_the_metric_is_known() {
     let rule = alert("Odd").when(gauge("size").above(secs(1)));
     let mut world = World::new(secs(1), [rule]);
-    world.registry.describe("size", crate::registry::Kind::Gauge, crate::Unit::BYTES, "");
+    world.registry.describe("size", crate::Unit::BYTES, "");
     world.set("size", [], 2.0);
     world.step();
     assert_eq!(world.state(), State::Error);
@@ -481,6 +481,57 @@ fn expressions_print_as_promql() {
         ])),
         r#"a / (b + c) < -1 and on ("x.y") d > 1e-9"#
     );
+}
+
+#[test]
+fn promql_finds_series_by_the_servers_names() {
+    let rules = [
+        alert("Usage").when(promql("process_memory_usage_bytes > 10")),
+        alert("Dotted").when(promql(r#"{"process.memory.usage"} > 10"#)),
+        alert("Calls").when(promql(
+            "sum by (db_query_summary) (increase(db_client_operation_duration_seconds_count[5s])) > 2",
+        )),
+        alert("Quick").when(promql(
+            r#"sum(rate(db_client_operation_duration_seconds_bucket{le="0.25"}[5s])) > 0"#,
+        )),
+        alert("P50").when(promql(
+            "histogram_quantile(0.5, sum by (le) (rate(db_client_operation_duration_seconds_bucket[5s]))) > 0.05",
+        )),
+    ];
+    let mut world = World::new(secs(1), rules);
+    world.registry.describe("process.memory.usage", crate::Unit::BYTES, "");
+    world.set("process.memory.usage", [], 11.0);
+    world.step();
+    let calls = world.query("q", "");
+    for _ in 0..10 {
+        calls.record(0.1);
+    }
+    world.step();
+    let firing: Vec<_> = world.rules.status().filter(|s| s.state == State::Firing).collect();
+    let names: Vec<_> = firing.iter().map(|status| &*status.rule.name).collect();
+    assert_eq!(names, ["Usage", "Dotted", "Calls", "Quick", "P50"]);
+    assert_eq!(firing[2].labels.get("db_query_summary"), Some("q"));
+}
+
+#[test]
+fn promql_that_cannot_be_judged_is_a_mistake() {
+    for (text, wanted) in [
+        (
+            "x offset -5m > 1",
+            "rule \"A\": \"x offset -5m > 1\": a negative offset is not supported: it looks into the future at 1:10",
+        ),
+        (
+            r#"rate(x_bucket{le="0.3"}[5m]) > 1"#,
+            "rule \"A\": le=\"0.3\" cuts a bucket: allowed are +Inf, 0 and powers of 2^(1/32), of which are 0.25, 0.5, 1, 2",
+        ),
+        (
+            "rate(x_bucket[5m]) > 1",
+            "rule \"A\": \"x_bucket\" must be selected by le=\"…\" unless it is within histogram_quantile",
+        ),
+    ] {
+        let errors = Evaluator::new(vec![alert("A").when(promql(text))], secs(1)).unwrap_err();
+        assert_eq!(errors[0].to_string(), wanted);
+    }
 }
 
 proptest! {

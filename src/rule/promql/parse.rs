@@ -419,7 +419,9 @@ impl Parser<'_> {
                         Expr::Range(selector, range)
                     }
                     _ => {
-                        return Err(self.refuse_at(here, "a range is only allowed after a selector"));
+                        return Err(
+                            self.refuse_at(here, "a range is only allowed after a selector")
+                        );
                     }
                 };
             } else if self.takes_word("offset") {
