@@ -49,6 +49,8 @@ mod template;
 mod value;
 
 #[cfg(test)]
+mod differential;
+#[cfg(test)]
 mod tests;
 
 pub use builder::{Adjust, Rule, alert};
