@@ -39,7 +39,7 @@ pub enum Mistake {
         /// The group both are in.
         group: String,
         /// The labels both have.
-        labels: crate::Labels,
+        labels: crate::name::Labels,
     },
     /// NaN or an infinity.
     #[error("the threshold {} is not finite", Number(*.0))]

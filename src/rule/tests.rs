@@ -329,7 +329,7 @@ fn two_samples_of_one_alert_fail_the_evaluation_and_change_nothing() {
 fn a_duration_against_bytes_is_an_error_once_the_metric_is_known() {
     let rule = alert("Odd").when(gauge("size").above(secs(1)));
     let mut world = World::new(secs(1), [rule]);
-    world.registry.describe("size", crate::Unit::BYTES, "");
+    world.registry.describe("size", crate::name::Unit::BYTES, "");
     world.set("size", [], 2.0);
     world.step();
     assert_eq!(world.state(), State::Error);
@@ -501,7 +501,7 @@ fn promql_finds_series_by_the_servers_names() {
         )),
     ];
     let mut world = World::new(secs(1), rules);
-    world.registry.describe("process.memory.usage", crate::Unit::BYTES, "");
+    world.registry.describe("process.memory.usage", crate::name::Unit::BYTES, "");
     world.set("process.memory.usage", [], 11.0);
     world.step();
     let calls = world.query("q", "");
