@@ -37,18 +37,23 @@ unsafe impl Zeroed for AtomicU64 {
 #[allow(unsafe_code)]
 fn zeroed<T: Zeroed>(len: usize) -> Option<&'static [T]> {
     use std::alloc::{Layout, alloc_zeroed};
-    // 128: a pair of cache lines is fetched together.
-    let layout = Layout::array::<T>(len).ok()?.align_to(128).ok()?;
-    if layout.size() == 0 {
-        return None;
-    }
+    // A pair of cache lines is fetched together.
+    const ALIGN: usize = 128;
+    const { assert!(align_of::<T>() <= ALIGN) };
+    let bytes = Layout::array::<T>(len).ok()?.size();
+    // Aligned by hand: asked for more than malloc's own alignment, std's allocator zeroes by
+    // writing, which makes 2 MiB that nobody has used resident.
+    let layout = Layout::from_size_align(bytes.checked_add(ALIGN)?, 16).ok()?;
     // SAFETY: the layout's size is not zero.
-    let start = unsafe { alloc_zeroed(layout) }.cast::<T>();
-    if start.is_null() {
+    let start = unsafe { alloc_zeroed(layout) };
+    if start.is_null() || bytes == 0 {
         return None;
     }
-    // SAFETY: the allocation holds `len` values of `T`, is never freed, and its zero bytes are
-    // valid values by the contract of `Zeroed`.
+    // SAFETY: the allocation is `ALIGN` bytes longer than what is used of it, and an address is
+    // less than that from the next multiple.
+    let start = unsafe { start.add(start.align_offset(ALIGN)) }.cast::<T>();
+    // SAFETY: `start` is aligned for `T`, the allocation holds `len` values from there on, is never
+    // freed, and its zero bytes are valid values by the contract of `Zeroed`.
     Some(unsafe { std::slice::from_raw_parts(start, len) })
 }
 
