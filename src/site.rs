@@ -59,14 +59,13 @@ impl QuerySite {
         let instance = front::installed();
         match self.resolved.get() {
             Some(first) if first.instance == instance => &first.query,
+            _ if instance == 0 => inert(),
             _ => self.resolve(instance),
         }
     }
 
     #[cold]
     fn resolve(&'static self, instance: u64) -> &'static Query {
-        static INERT: OnceCell<Query> = OnceCell::new();
-        let inert = || INERT.get_or_init(Query::inert);
         let Some(installed) = handle::global().filter(|it| it.id() == instance) else {
             return inert();
         };
@@ -83,4 +82,11 @@ impl QuerySite {
         }
         &at.query
     }
+}
+
+/// What there is without an installed instance.
+#[inline]
+fn inert() -> &'static Query {
+    static INERT: OnceCell<Query> = OnceCell::new();
+    INERT.get_or_init(Query::inert)
 }

@@ -1,170 +1,139 @@
-use std::{
-    hint::black_box,
-    time::{Duration, Instant},
-};
-fn time(name: &str, mut f: impl FnMut(u64)) {
-    let n = 500_000;
-    let mut v: Vec<f64> = (0..21)
-        .map(|_| {
-            let t = Instant::now();
-            f(n);
-            t.elapsed().as_nanos() as f64 / n as f64
+//! What it costs to watch a query, a value, a count: highwater, bare baselines and peers in one
+//! interleaved run.
+//!
+//! ```sh
+//! cargo bench -p highwater-bench --bench hot_path            # about two minutes
+//! cargo bench -p highwater-bench --bench hot_path -- --quick # a look
+//! ```
+//!
+//! Every case runs once a round on 1, 2 and 8 threads, in an order that turns, so that what the
+//! machine does meanwhile falls on all alike. What is reported is the threads' own processor time
+//! for each operation, the median of 31 rounds. Prints a table with ratios and writes
+//! `target/highwater/hot_path.json` beside the workspace.
+
+mod ours;
+mod peers;
+mod report;
+mod tail;
+
+use std::{sync::Barrier, time::Duration};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Runs so many operations.
+pub(crate) type Work = Box<dyn FnMut(u64)>;
+
+pub(crate) struct Case {
+    /// What it is compared within.
+    pub(crate) group: &'static str,
+    pub(crate) name: &'static str,
+    /// Made on each thread.
+    pub(crate) make: Box<dyn Fn() -> Work + Sync>,
+    /// Called between rounds, unmeasured: what the peer's own background thread would do.
+    pub(crate) upkeep: Option<Box<dyn Fn() + Sync>>,
+}
+
+impl Case {
+    pub(crate) fn new<W: FnMut(u64) + 'static>(
+        group: &'static str,
+        name: &'static str,
+        make: impl Fn() -> W + Sync + 'static,
+    ) -> Self {
+        Self { group, name, make: Box::new(move || Box::new(make())), upkeep: None }
+    }
+}
+
+/// Values as a service's latencies: from 1 to 16 ms, evenly on a logarithmic scale.
+pub(crate) fn values() -> Vec<f64> {
+    let mut state = 88_172_645_463_325_252;
+    (0..4096).map(|_| 1e-3 * 2f64.powf(random(&mut state) as f64 / u64::MAX as f64 * 4.0)).collect()
+}
+
+/// Xorshift.
+pub(crate) fn random(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+pub(crate) const THREADS: [usize; 3] = [1, 2, 8];
+
+fn thread_time() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+/// Nanoseconds of processor time for each operation.
+fn sample(case: &Case, threads: usize, operations: u64) -> f64 {
+    let barrier = Barrier::new(threads);
+    let spent: Duration = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut work = (case.make)();
+                    // Caches, leases and the peers' thread-locals are warm, as in a service.
+                    work(operations / 2);
+                    barrier.wait();
+                    let before = thread_time();
+                    work(operations);
+                    thread_time() - before
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_default()).sum()
+    });
+    spent.as_nanos() as f64 / (operations * threads as u64) as f64
+}
+
+fn main() {
+    let quick = std::env::args().any(|arg| arg == "--quick");
+    let (rounds, span) = if quick { (5, 500_000.0) } else { (31, 3_000_000.0) };
+    let only = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+
+    let ours = ours::Ours::start();
+    let mut cases = ours.cases();
+    cases.extend(peers::cases());
+    cases.retain(|case| only.as_ref().is_none_or(|only| case.group.contains(only.as_str())));
+
+    // As many operations as take each thread about 3 ms: long enough to run side by side.
+    let operations: Vec<_> =
+        cases.iter().map(|case| (span / sample(case, 1, 10_000)).max(1_000.0) as u64).collect();
+    // samples[case][threads][round]
+    let mut samples = vec![vec![Vec::with_capacity(rounds); THREADS.len()]; cases.len()];
+    for round in 0..rounds {
+        for at in 0..cases.len() {
+            let at = (at + round * 7) % cases.len();
+            for (column, threads) in THREADS.into_iter().enumerate() {
+                samples[at][column].push(sample(&cases[at], threads, operations[at]));
+            }
+            if let Some(upkeep) = &cases[at].upkeep {
+                upkeep();
+            }
+        }
+        eprint!("\rround {} of {rounds}", round + 1);
+    }
+    eprintln!();
+    let rows: Vec<_> = cases
+        .iter()
+        .zip(samples)
+        .map(|(case, columns)| report::Row {
+            group: case.group,
+            name: case.name,
+            nanos: columns.into_iter().map(median).collect(),
         })
         .collect();
-    v.sort_by(f64::total_cmp);
-    println!("{name:34} min {:6.2} med {:6.2}", v[0], v[10]);
-}
-fn main() {
-    let hw = highwater::Highwater::builder("bench").without_presets().start().unwrap();
-    let q = hw.query("orders").system("sqlite").build();
-    let c = hw.counter("c").build();
-    let h = hw.histogram("h").build();
-    let dead = {
-        let hw = highwater::Highwater::builder("dead").start().unwrap();
-        let q = hw.query("x").build();
-        hw.shutdown(Duration::from_secs(1)).ok();
-        q
-    };
-    let vals: Vec<f64> = {
-        let mut x = 88172645463325252u64;
-        (0..4096)
-            .map(|_| {
-                x ^= x << 13;
-                x ^= x >> 7;
-                x ^= x << 17;
-                1e-3 * 2f64.powf((x >> 40) as f64 / (1 << 24) as f64 * 4.0)
-            })
-            .collect()
-    };
-    let many: Vec<_> =
-        (0..1000).map(|i| hw.histogram("many").label("i", &i.to_string()).build()).collect();
-    let work = |n: u64| {
-        let mut h = n;
-        for _ in 0..900 {
-            h = h.wrapping_mul(0x9E3779B97F4A7C15).rotate_left(5) ^ (h >> 3);
-        }
-        h
-    };
-    for _ in 0..2 {
-        time("2rdtsc", |n| {
-            for _ in 0..n {
-                unsafe {
-                    let a = std::arch::x86_64::_rdtsc();
-                    black_box(());
-                    let b = std::arch::x86_64::_rdtsc();
-                    black_box(b - a);
-                }
-            }
-        });
-        time("query.time", |n| {
-            for _ in 0..n {
-                q.time(|| black_box(()))
-            }
-        });
-        let (c1, c2) = (hw.counter("c1").build(), hw.counter("c2").build());
-        use std::arch::x86_64::_rdtsc as r;
-        time("2rdtsc+2c", |n| {
-            for _ in 0..n {
-                unsafe {
-                    c1.increment(1);
-                    let a = r();
-                    black_box(());
-                    let b = r();
-                    black_box(b - a);
-                    c2.increment(1)
-                }
-            }
-        });
-        time("2rdtsc+h", |n| {
-            for _ in 0..n {
-                unsafe {
-                    let a = r();
-                    black_box(());
-                    let b = r();
-                    h.record(1e-9 * ((b - a) as f64));
-                }
-            }
-        });
-        time("2rdtsc+h+2c", |n| {
-            for _ in 0..n {
-                unsafe {
-                    c1.increment(1);
-                    let a = r();
-                    black_box(());
-                    let b = r();
-                    h.record(1e-9 * ((b - a) as f64));
-                    c2.increment(1);
-                }
-            }
-        });
-        time("h const", |n| {
-            for _ in 0..n {
-                h.record(1e-8);
-            }
-        });
-        time("query.try_time", |n| {
-            for _ in 0..n {
-                q.try_time(|| black_box(Ok::<(), ()>(()))).ok();
-            }
-        });
-        time("query.start/stop", |n| {
-            for _ in 0..n {
-                let g = q.start();
-                black_box(());
-                g.stop()
-            }
-        });
-        time("dead query", |n| {
-            for _ in 0..n {
-                dead.time(|| black_box(()))
-            }
-        });
-        time("histogram record", |n| {
-            for i in 0..n {
-                h.record(vals[i as usize & 4095])
-            }
-        });
-        time("counter", |n| {
-            for _ in 0..n {
-                c.increment(1)
-            }
-        });
-        let mut x = 1u64;
-        time("pick", |n| {
-            for i in 0..n {
-                x ^= x << 13;
-                x ^= x >> 7;
-                x ^= x << 17;
-                black_box(&many[(x >> 20) as usize % 1000]);
-                black_box(vals[i as usize & 4095]);
-            }
-        });
-        time("1000 random", |n| {
-            for i in 0..n {
-                x ^= x << 13;
-                x ^= x >> 7;
-                x ^= x << 17;
-                many[(x >> 20) as usize % 1000].record(vals[i as usize & 4095])
-            }
-        });
-        time("work", |n| {
-            for i in 0..n / 10 {
-                black_box(work(black_box(i)));
-            }
-        });
-        time("work+2rdtsc", |n| {
-            for i in 0..n / 10 {
-                unsafe {
-                    let a = std::arch::x86_64::_rdtsc();
-                    black_box(work(black_box(i)));
-                    black_box(std::arch::x86_64::_rdtsc() - a);
-                }
-            }
-        });
-        time("work+query", |n| {
-            for i in 0..n / 10 {
-                q.time(|| black_box(work(black_box(i))));
-            }
-        });
+    let tail = tail::measure(&ours, if quick { 100_000 } else { 2_000_000 });
+    report::print(&rows, &tail);
+    if only.is_none()
+        && let Err(error) = report::write(&rows, &tail, rounds)
+    {
+        eprintln!("cannot write the results: {error}");
+        std::process::exit(1);
     }
+}
+
+fn median(mut of: Vec<f64>) -> f64 {
+    of.sort_by(f64::total_cmp);
+    of[of.len() / 2]
 }

@@ -39,7 +39,8 @@ struct State {
     calibration: Option<Mutex<Calibration>>,
 }
 
-/// The hot path's clock, in its own ticks since some origin.
+/// The hot path's clock, in its own ticks since some origin; never below 2, so that a start can
+/// say with the rest what it is not.
 #[inline]
 pub(crate) fn ticks() -> u64 {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
@@ -86,7 +87,7 @@ fn portable_ticks() -> u64 {
     if SOURCE.load(Ordering::Relaxed) == TSC {
         return read_tsc();
     }
-    u64::try_from(state.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from(state.origin.elapsed().as_nanos()).unwrap_or(u64::MAX).saturating_add(2)
 }
 
 fn start() -> State {
@@ -130,7 +131,8 @@ fn reading(origin: Instant) -> Option<Reading> {
 #[inline]
 #[allow(unsafe_code)]
 fn read_tsc() -> u64 {
-    // SAFETY: RDTSC is part of every x86-64; it touches no memory. (A process that forbade it to
+    // SAFETY: RDTSC is part of every x86-64; it touches no memory, and reads millions as soon as
+    // there is a process. (A process that forbade it to
     // itself by `prctl(PR_SET_TSC)` would be stopped: the kernel's own vDSO clock would be too.)
     unsafe { core::arch::x86_64::_rdtsc() }
 }

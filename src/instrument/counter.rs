@@ -144,28 +144,13 @@ impl Cells {
             Some(cell) if !slot.is_shared() => {
                 cell.store(cell.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
             }
-            cell => {
-                Self::add_shared(cell.unwrap_or(&self.home), by);
-            }
+            cell => Self::add_shared(cell.unwrap_or(&self.home), by),
         }
     }
 
     #[inline(never)]
-    fn add_shared(cell: &AtomicU64, by: u64) -> u64 {
-        cell.fetch_add(by, Ordering::Relaxed)
-    }
-
-    /// Adds one; gives how many this shard had before.
-    #[inline]
-    pub(super) fn next(&self, slot: Slot) -> u64 {
-        match self.row.get(slot.shard()) {
-            Some(cell) if !slot.is_shared() => {
-                let number = cell.load(Ordering::Relaxed);
-                cell.store(number.wrapping_add(1), Ordering::Relaxed);
-                number
-            }
-            cell => Self::add_shared(cell.unwrap_or(&self.home), 1),
-        }
+    fn add_shared(cell: &AtomicU64, by: u64) {
+        cell.fetch_add(by, Ordering::Relaxed);
     }
 
     fn raise(&self, total: u64) {

@@ -66,11 +66,11 @@ impl Leases {
         }
     }
 
-    /// As many exclusive shards as cores, but eight at least (threads that outnumber the cores
-    /// are common) and 32 at most; and a quarter as many shared ones.
+    /// Twice as many exclusive shards as cores, but 16 at least (threads that outnumber the cores
+    /// are common, and our own are among them) and 32 at most; and a quarter as many shared ones.
     fn for_this_machine() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let exclusive = cores.next_power_of_two().clamp(8, 32) as u32;
+        let exclusive = (cores * 2).next_power_of_two().clamp(16, 32) as u32;
         Self::new(exclusive / 4, exclusive)
     }
 

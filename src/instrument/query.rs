@@ -79,49 +79,51 @@ struct Failure {
     calls: Option<Counter>,
 }
 
-/// A call that has begun.
-#[derive(Clone, Copy)]
-enum Start {
-    At(u64),
+/// How a call has begun: the tick, or one of two things that are no tick.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Start(u64);
+
+impl Start {
+    /// Nobody was interested, or it has ended.
+    const NONE: Self = Self(0);
     /// A thinned query's, to be counted only.
-    Untimed,
+    const UNTIMED: Self = Self(1);
 }
 
 impl QueryCore {
-    /// A call starts; `None`, without a look at the clock, if nobody is interested.
+    /// A call starts; without a look at the clock if nobody is interested.
     #[inline]
-    fn begin(&self) -> Option<Start> {
+    fn begin(&self) -> Start {
         if !self.duration.0.is_live() {
-            return None;
+            return Start::NONE;
         }
         match &self.kind {
             Kind::Full { in_flight } => in_flight.0.add_at(lease::current(), 1),
-            Kind::Thinned { thin, .. } if !thin.is_timed(lease::current()) => {
-                return Some(Start::Untimed);
-            }
+            Kind::Thinned { thin, .. } if !thin.is_timed() => return Start::UNTIMED,
             Kind::Thinned { .. } => {}
         }
         // Last, so that our own work is not in the measurement.
-        Some(Start::At(clock::ticks()))
+        Start(clock::ticks())
     }
 
     // What has begun is ended whether or not the instance has stopped meanwhile: nobody looks.
 
     #[inline]
     fn succeed(&self, started: Start) {
-        match (started, &self.kind) {
-            (Start::At(started), Kind::Full { in_flight }) => {
-                let elapsed = clock::elapsed_since(started);
+        if started == Start::NONE {
+            return;
+        }
+        match &self.kind {
+            Kind::Full { in_flight } => {
+                let elapsed = clock::elapsed_since(started.0);
                 let slot = lease::current();
                 self.duration.0.record_elapsed_at(slot, elapsed, 1);
                 in_flight.0.add_at(slot, -1);
             }
-            (Start::Untimed, Kind::Thinned { thin, .. }) => {
+            Kind::Thinned { thin, .. } if started == Start::UNTIMED => {
                 thin.calls.0.add_at(lease::current(), 1);
             }
-            (Start::At(started), Kind::Thinned { thin, .. }) => self.succeed_thinned(started, thin),
-            // Only a thinned query begins a call untimed.
-            (Start::Untimed, Kind::Full { .. }) => {}
+            Kind::Thinned { thin, .. } => self.succeed_thinned(started.0, thin),
         }
     }
 
@@ -135,10 +137,10 @@ impl QueryCore {
 
     #[inline(never)]
     fn fail(&self, started: Start, error_type: &str) {
-        let elapsed = match started {
-            Start::At(started) => Some(clock::elapsed_since(started)),
-            Start::Untimed => None,
-        };
+        if started == Start::NONE {
+            return;
+        }
+        let elapsed = (started != Start::UNTIMED).then(|| clock::elapsed_since(started.0));
         let slot = lease::current();
         let (times, in_flight) = match &self.kind {
             Kind::Full { in_flight } => (1, Some(in_flight)),
@@ -224,7 +226,7 @@ impl Query {
     pub fn time<T>(&self, call: impl FnOnce() -> T) -> T {
         let guard = self.start();
         let result = call();
-        guard.stop();
+        guard.finish(None);
         result
     }
 
@@ -373,42 +375,39 @@ impl<C> ClassifiedQuery<C> {
 #[must_use = "a guard dropped without `stop` records a cancelled call"]
 pub struct QueryGuard<'a> {
     query: &'a QueryCore,
-    /// `None` once it has ended, or if nobody was interested when it began.
-    started: Option<Start>,
+    started: Start,
 }
 
 impl QueryGuard<'_> {
     /// The call succeeded.
     #[inline]
-    pub fn stop(mut self) {
-        if let Some(started) = self.started.take() {
-            self.query.succeed(started);
-        }
+    pub fn stop(self) {
+        self.finish(None);
     }
 
     /// The call failed; `error_type` must be of low cardinality.
     #[inline]
-    pub fn fail(mut self, error_type: &str) {
-        if let Some(started) = self.started.take() {
-            self.query.fail(started, error_type);
-        }
+    pub fn fail(self, error_type: &str) {
+        self.finish(Some(error_type));
     }
 
     #[inline]
     fn finish(self, failed: Option<&str>) {
+        let (query, started) = (self.query, self.started);
+        // Its destructor is for calls that do not come here.
+        std::mem::forget(self);
         match failed {
-            None => self.stop(),
-            Some(error_type) => self.fail(error_type),
+            // Here already, so that a stopped instance costs no call.
+            _ if started == Start::NONE => {}
+            None => query.succeed(started),
+            Some(error_type) => query.fail(started, error_type),
         }
     }
 }
 
 impl Drop for QueryGuard<'_> {
-    #[inline]
     fn drop(&mut self) {
-        if let Some(started) = self.started.take() {
-            self.query.abandon(started);
-        }
+        self.query.abandon(self.started);
     }
 }
 
@@ -421,43 +420,37 @@ impl fmt::Debug for QueryGuard<'_> {
 /// A call that owns its query, for futures: begun at the first poll, ended once.
 pub(super) struct Call {
     query: Query,
-    state: State,
-}
-
-enum State {
-    New,
-    Started(Start),
-    /// Ended, or begun when nobody was interested.
-    Done,
+    /// `None` before the first poll.
+    started: Option<Start>,
 }
 
 impl Call {
     pub(super) fn new(query: Query) -> Self {
-        Self { query, state: State::New }
+        Self { query, started: None }
     }
 
     /// Begins at the first call, and ends it as a panic if the poll it is called for unwinds: an
     /// executor that catches the panic drops the future later, when it looks like a cancellation.
     pub(super) fn enter(&mut self) -> Entered<'_> {
-        if let State::New = self.state {
-            self.state = self.query.0.begin().map_or(State::Done, State::Started);
-        }
+        self.started.get_or_insert_with(|| self.query.0.begin());
         Entered(self)
     }
 
     pub(super) fn finish(&mut self, failed: Option<&str>) {
-        if let State::Started(started) = std::mem::replace(&mut self.state, State::Done) {
-            match failed {
-                None => self.query.0.succeed(started),
-                Some(error_type) => self.query.0.fail(started, error_type),
-            }
+        let started = self.end();
+        match failed {
+            None => self.query.0.succeed(started),
+            Some(error_type) => self.query.0.fail(started, error_type),
         }
     }
 
     fn abandon(&mut self) {
-        if let State::Started(started) = std::mem::replace(&mut self.state, State::Done) {
-            self.query.0.abandon(started);
-        }
+        let started = self.end();
+        self.query.0.abandon(started);
+    }
+
+    fn end(&mut self) -> Start {
+        self.started.replace(Start::NONE).unwrap_or(Start::NONE)
     }
 }
 

@@ -32,30 +32,53 @@ unsafe impl Zeroed for AtomicU64 {
     }
 }
 
-/// Zeroed memory for good; `None` if there is none.
+/// A pair of cache lines, which is fetched together.
+#[cfg(not(loom))]
+const LINES: usize = 128;
+
+/// Zeroed memory for good, from the start of a pair of cache lines; `None` if there is none.
+///
+/// Pages that nobody touches stay unbacked: the allocator is asked for zeroes at its own alignment
+/// and the start is rounded up here, since for a larger one it would write the zeroes itself.
 #[cfg(not(loom))]
 #[allow(unsafe_code)]
 fn zeroed<T: Zeroed>(len: usize) -> Option<&'static [T]> {
     use std::alloc::{Layout, alloc_zeroed};
-    // A pair of cache lines is fetched together.
-    const ALIGN: usize = 128;
-    const { assert!(align_of::<T>() <= ALIGN) };
-    let bytes = Layout::array::<T>(len).ok()?.size();
-    // Aligned by hand: asked for more than malloc's own alignment, std's allocator zeroes by
-    // writing, which makes 2 MiB that nobody has used resident.
-    let layout = Layout::from_size_align(bytes.checked_add(ALIGN)?, 16).ok()?;
+    const { assert!(align_of::<T>() <= LINES && size_of::<T>() > 0) };
+    let size = len.checked_mul(size_of::<T>())?.checked_add(LINES)?;
+    let layout = Layout::from_size_align(size, align_of::<u64>()).ok()?;
     // SAFETY: the layout's size is not zero.
     let start = unsafe { alloc_zeroed(layout) };
-    if start.is_null() || bytes == 0 {
+    if start.is_null() {
         return None;
     }
-    // SAFETY: the allocation is `ALIGN` bytes longer than what is used of it, and an address is
-    // less than that from the next multiple.
-    let start = unsafe { start.add(start.align_offset(ALIGN)) }.cast::<T>();
-    // SAFETY: `start` is aligned for `T`, the allocation holds `len` values from there on, is never
-    // freed, and its zero bytes are valid values by the contract of `Zeroed`.
-    Some(unsafe { std::slice::from_raw_parts(start, len) })
+    let skip = start.align_offset(LINES);
+    if skip > LINES {
+        // It may say that it cannot tell. The memory is lost, as all of it is for good.
+        return None;
+    }
+    small_pages(start, size);
+    // SAFETY: `skip` and `len` values of `T` lie within the allocation, which is never freed; the
+    // start is aligned for `T`, and zero bytes are valid values by the contract of `Zeroed`.
+    Some(unsafe { std::slice::from_raw_parts(start.add(skip).cast::<T>(), len) })
 }
+
+/// Asks for small pages: a huge one would back 2 MiB for the first counter touched.
+#[cfg(all(target_os = "linux", not(loom)))]
+#[allow(unsafe_code)]
+fn small_pages(start: *mut u8, size: usize) {
+    use rustix::mm::{Advice, madvise};
+    // A multiple of any page's size. (Asking `rustix` for it ends the process under valgrind.)
+    const PAGES: usize = 1 << 16;
+    let skip = start.align_offset(PAGES);
+    let Some(len) = size.checked_sub(skip).map(|len| len / PAGES * PAGES) else { return };
+    // SAFETY: whole pages within the allocation; the advice changes no content. That it is refused
+    // costs memory, nothing else.
+    let _ = unsafe { madvise(start.wrapping_add(skip).cast(), len, Advice::LinuxNoHugepage) };
+}
+
+#[cfg(all(not(target_os = "linux"), not(loom)))]
+fn small_pages(_: *mut u8, _: usize) {}
 
 #[cfg(loom)]
 fn zeroed<T: Zeroed>(len: usize) -> Option<&'static [T]> {
@@ -158,12 +181,12 @@ unsafe impl Zeroed for Chunk {
     }
 }
 
-/// Chunks in a segment: 1 MiB.
-const SEGMENT: u32 = if cfg!(loom) { 4 } else { 8192 };
+/// Chunks in a segment: 4 MiB of address space.
+const SEGMENT: u32 = if cfg!(loom) { 4 } else { 1 << 15 };
 /// As many as an id can name, so that looking one up needs no check.
 const SEGMENTS: usize = if cfg!(loom) { 1 } else { (1 << ID_BITS) / SEGMENT as usize };
 /// The hard limit: 128 MiB.
-const MAX_SEGMENTS: usize = if cfg!(loom) { 1 } else { 128 };
+const MAX_SEGMENTS: usize = if cfg!(loom) { 1 } else { 32 };
 
 /// How wide a chunk's id is.
 pub(super) const ID_BITS: u32 = 22;
@@ -171,6 +194,8 @@ pub(super) const ID_BITS: u32 = 22;
 /// Chunks for all histograms. A chunk is named by its id; 0 names none.
 #[derive(Debug)]
 pub(super) struct Pool {
+    /// The first segment, in which all but the largest services stay.
+    first: AtomicPtr<Chunk>,
     segments: [AtomicPtr<Chunk>; SEGMENTS],
     /// The first id never handed out.
     fresh: AtomicU32,
@@ -187,6 +212,7 @@ pub(super) struct Pool {
 impl Pool {
     pub(super) fn new() -> Self {
         Self {
+            first: AtomicPtr::new(std::ptr::null_mut()),
             segments: std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())),
             fresh: AtomicU32::new(1),
             limit: AtomicU32::new(1),
@@ -201,15 +227,18 @@ impl Pool {
     #[allow(unsafe_code)]
     pub(super) fn get(&self, id: u32) -> &'static Chunk {
         debug_assert!(id != 0 && id < self.fresh.load(Ordering::Relaxed));
-        let id = id & ((1 << ID_BITS) - 1);
-        // A branch to be predicted, where looking the segment up is a load to be waited for: most
-        // services never need the second segment.
-        let segment = if id < SEGMENT { 0 } else { id / SEGMENT };
-        // Relaxed: `grow` stored the segment before it raised the limit (release), `take` saw the
+        // Relaxed: `top_up` stored the segment before it raised the limit (release), `take` saw the
         // limit (acquire) before it handed out the id, and ids travel by release and acquire.
-        let segment = self.segments[segment as usize].load(Ordering::Relaxed);
+        let segment = if id < SEGMENT { self.first.load(Ordering::Relaxed) } else { self.far(id) };
         // SAFETY: an id below the limit lies in a segment of `SEGMENT` chunks that is never freed.
         unsafe { &*segment.add((id % SEGMENT) as usize) }
+    }
+
+    /// A call, so that the first segment's place is a branch to be predicted and not a load that
+    /// waits for the id.
+    #[inline(never)]
+    fn far(&self, id: u32) -> *mut Chunk {
+        self.segments[(id / SEGMENT) as usize % SEGMENTS].load(Ordering::Relaxed)
     }
 
     /// A chunk of zeroes; `None` if the pool is empty. Lock-free, never allocates.
@@ -292,7 +321,11 @@ impl Pool {
                 return;
             }
             let Some(memory) = zeroed::<Chunk>(SEGMENT as usize) else { return };
-            self.segments[segment].store(memory.as_ptr().cast_mut(), Ordering::Relaxed);
+            let start = memory.as_ptr().cast_mut();
+            self.segments[segment].store(start, Ordering::Relaxed);
+            if segment == 0 {
+                self.first.store(start, Ordering::Relaxed);
+            }
             // Release: pairs with `take`.
             self.limit.store((segment as u32 + 1) * SEGMENT, Ordering::Release);
         }

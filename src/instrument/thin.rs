@@ -1,21 +1,23 @@
 //! Which calls of a query are timed when not all are: one in N, for loops in which two readings of
 //! the clock are too dear.
 //!
-//! Every call takes a number, on its thread's shard; it is timed if the number times the golden
-//! ratio, modulo 1, is below 1/N. That is as even as a sequence can be (the gaps are neighbours
-//! among the Fibonacci numbers) and in step with no period of the caller's: whatever repeats every
-//! k calls, each of the k is timed equally often, so quantiles are unbiased. A timed call is
-//! recorded N times, so the histogram's count and sum are those of all calls but for chance; the
-//! exact number of calls, and of failures, is counted beside it.
+//! A thread adds the golden ratio, modulo 1, with each call; the call is timed if that is below
+//! 1/N. No sequence is more even (the gaps are neighbours among the Fibonacci numbers), and it is in
+//! step with no period of the caller's: of whatever repeats every k calls, each of the k is timed
+//! equally often, so quantiles are unbiased. All thinned queries of a thread share the sequence:
+//! taking turns is such a period.
+//!
+//! A timed call is recorded N times, so the histogram's count and sum are those of all calls but
+//! for chance; the exact number of calls, and of failures, is counted beside it.
 
-use super::{
-    counter::{Cells, Counter},
-    lease::Slot,
-    store,
-};
+use std::cell::Cell;
+
+use super::counter::Counter;
 
 /// 2³² divided by the golden ratio.
 const STEP: u32 = 0x9e37_79b9;
+
+thread_local!(static TURN: Cell<u32> = const { Cell::new(0) });
 
 /// The most calls a timed one may stand for.
 pub(crate) const MOST: u32 = 1 << 16;
@@ -25,7 +27,6 @@ pub(super) struct Thin {
     pub(super) one_in: u32,
     /// A call whose turn is below it is timed.
     below: u32,
-    numbers: Cells,
     /// All that did not fail.
     pub(super) calls: Counter,
 }
@@ -33,14 +34,15 @@ pub(super) struct Thin {
 impl Thin {
     /// `one_in` from 2 to [`MOST`].
     pub(super) fn new(one_in: u32, calls: Counter) -> Self {
-        let numbers = Cells::new(store::process());
-        Self { one_in, below: u32::MAX / one_in, numbers, calls }
+        Self { one_in, below: u32::MAX / one_in, calls }
     }
 
-    /// Numbers a call; whether it is to be timed.
+    /// Whether this call of this thread is to be timed.
     #[inline]
-    pub(super) fn is_timed(&self, slot: Slot) -> bool {
-        (self.numbers.next(slot) as u32).wrapping_mul(STEP) < self.below
+    pub(super) fn is_timed(&self) -> bool {
+        let turn = TURN.get().wrapping_add(STEP);
+        TURN.set(turn);
+        turn < self.below
     }
 }
 
@@ -51,7 +53,7 @@ mod tests {
 
     fn timed(one_in: u32, calls: usize) -> Vec<usize> {
         let thin = Thin::new(one_in, Counter(Arc::new(CounterCore::new())));
-        (0..calls).filter(|_| thin.is_timed(Slot::HOME)).collect()
+        (0..calls).filter(|_| thin.is_timed()).collect()
     }
 
     #[test]
@@ -61,6 +63,18 @@ mod tests {
             let share = timed * f64::from(one_in) / 100_000.0;
             assert!((share - 1.0).abs() < 0.02, "1/{one_in}: {share}");
         }
+    }
+
+    #[test]
+    fn two_queries_taking_turns_are_both_timed() {
+        let thins = [16, 4].map(|one_in| Thin::new(one_in, Counter(Arc::new(CounterCore::new()))));
+        let mut timed = [0; 2];
+        for _ in 0..32_000 {
+            for (thin, timed) in thins.iter().zip(&mut timed) {
+                *timed += u32::from(thin.is_timed());
+            }
+        }
+        assert!(timed[0].abs_diff(2_000) < 40 && timed[1].abs_diff(8_000) < 80, "{timed:?}");
     }
 
     #[test]

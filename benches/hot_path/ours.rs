@@ -1,0 +1,174 @@
+//! The baselines and highwater.
+
+use std::{
+    hint::black_box,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use highwater::{Highwater, Query, alert::Watch};
+
+use crate::{Case, random, values};
+
+/// About 250 ns that nothing can be taken from.
+#[inline(never)]
+pub(crate) fn real_work(seed: u64) -> u64 {
+    let mut hash = seed;
+    for _ in 0..120 {
+        hash = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(5) ^ (hash >> 3);
+    }
+    hash
+}
+
+#[inline]
+pub(crate) fn rdtsc() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: part of every x86-64.
+    unsafe {
+        core::arch::x86_64::_rdtsc()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    0
+}
+
+pub(crate) struct Ours {
+    pub(crate) hw: Highwater,
+    stopped: Query,
+    watch: Watch,
+}
+
+impl Ours {
+    pub(crate) fn start() -> Self {
+        let start = |name| Highwater::builder(name).start().expect("no mistake in the builder");
+        let stopped = {
+            let hw = start("stopped");
+            let query = hw.query("stopped").build();
+            let _ = hw.shutdown(Duration::from_secs(5));
+            query
+        };
+        let hw = start("bench");
+        let watch = hw.alert("MemoryNearLimit").expect("a preset");
+        Self { hw, stopped, watch }
+    }
+
+    #[rustfmt::skip]
+    pub(crate) fn cases(&self) -> Vec<Case> {
+        let hw = &self.hw;
+        let query = hw.query("orders").system("sqlite").build();
+        let (timed, tried, guarded) = (query.clone(), query.clone(), query.clone());
+        let thinned = hw.query("thinned").timed_one_in(16).build();
+        let situ = query.clone();
+        let counter = hw.counter("bench.counter").build();
+        let histogram = hw.histogram("bench.values").build();
+        let many: Vec<_> = (0..1_000)
+            .map(|at| hw.histogram("bench.many").label("series", &at.to_string()).build())
+            .collect();
+        let (recorder, dynamic, counted) = (hw.recorder(), hw.recorder(), hw.recorder());
+        let (stopped, watch) = (self.stopped.clone(), self.watch.clone());
+        static SHARED: AtomicU64 = AtomicU64::new(0);
+
+        vec![
+            Case::new("timed", "2 x rdtsc", || |n| for _ in 0..n {
+                let start = rdtsc();
+                black_box(());
+                black_box(rdtsc() - start);
+            }),
+            Case::new("timed", "2 x Instant", || |n| for _ in 0..n {
+                let start = Instant::now();
+                black_box(());
+                black_box(start.elapsed());
+            }),
+            Case::new("timed", "highwater query", move || {
+                let query = timed.clone();
+                move |n| for _ in 0..n { query.time(|| black_box(())) }
+            }),
+            Case::new("timed", "highwater query, try_time", move || {
+                let query = tried.clone();
+                move |n| for _ in 0..n { let _ = query.try_time(|| black_box(Ok::<(), ()>(()))); }
+            }),
+            Case::new("timed", "highwater query, guard", move || {
+                let query = guarded.clone();
+                move |n| for _ in 0..n { let call = query.start(); black_box(()); call.stop(); }
+            }),
+            Case::new("timed", "highwater query, 1 in 16", move || {
+                let query = thinned.clone();
+                move |n| for _ in 0..n { query.time(|| black_box(())) }
+            }),
+            Case::new("disabled", "highwater query, stopped", move || {
+                let query = stopped.clone();
+                move |n| for _ in 0..n { query.time(|| black_box(())) }
+            }),
+            Case::new("disabled", "highwater query!, not installed", || |n| for _ in 0..n {
+                highwater::query!("nowhere").time(|| black_box(()))
+            }),
+            Case::new("watch", "highwater is_firing", move || {
+                let watch = watch.clone();
+                move |n| for _ in 0..n { black_box(watch.is_firing()); }
+            }),
+            Case::new("record", "highwater histogram", move || {
+                let (histogram, values) = (histogram.clone(), values());
+                move |n| for at in 0..n { histogram.record(values[at as usize & 4095]) }
+            }),
+            Case::new("record", "metrics macro, constant: highwater", move || {
+                let (recorder, values) = (recorder.clone(), values());
+                move |n| metrics::with_local_recorder(&recorder, || for at in 0..n {
+                    metrics::histogram!("bench.macro", "kind" => "constant").record(values[at as usize & 4095]);
+                })
+            }),
+            Case::new("record", "metrics macro, dynamic: highwater", move || {
+                let (recorder, values) = (dynamic.clone(), values());
+                let tenants: Vec<_> = (0..16).map(|at| format!("tenant{at}")).collect();
+                move |n| metrics::with_local_recorder(&recorder, || for at in 0..n {
+                    let tenant = tenants[at as usize & 15].clone();
+                    metrics::histogram!("bench.dynamic", "tenant" => tenant).record(values[at as usize & 4095]);
+                })
+            }),
+            Case::new("counter", "fetch_add, shared", || |n| for _ in 0..n {
+                SHARED.fetch_add(1, Ordering::Relaxed);
+            }),
+            Case::new("counter", "highwater", move || {
+                let counter = counter.clone();
+                move |n| for _ in 0..n { counter.increment(1) }
+            }),
+            Case::new("counter", "metrics macro, constant: highwater", move || {
+                let recorder = counted.clone();
+                move |n| metrics::with_local_recorder(&recorder, || for _ in 0..n {
+                    metrics::counter!("bench.counted", "kind" => "constant").increment(1);
+                })
+            }),
+            // Each piece of work waits for the one before, as a request's queries do.
+            Case::new("in situ", "the work alone", || {
+                let mut state = 1;
+                move |n| for _ in 0..n { state = real_work(state) }
+            }),
+            Case::new("in situ", "2 x rdtsc", || {
+                let mut state = 1;
+                move |n| for _ in 0..n {
+                    let start = rdtsc();
+                    state = real_work(state);
+                    black_box(rdtsc() - start);
+                }
+            }),
+            Case::new("in situ", "highwater query", move || {
+                let (query, mut state) = (situ.clone(), 1);
+                move |n| for _ in 0..n { state = query.time(|| real_work(state)) }
+            }),
+            Case::new("1,000 series", "the pick alone", {
+                let many = many.clone();
+                move || {
+                    let (many, values, mut state) = (many.clone(), values(), 1);
+                    move |n| for at in 0..n {
+                        black_box(&many[random(&mut state) as usize % 1_000]);
+                        black_box(values[at as usize & 4095]);
+                    }
+                }
+            }),
+            Case::new("1,000 series", "highwater histogram", move || {
+                let (many, values, mut state) = (many.clone(), values(), 1);
+                move |n| for at in 0..n {
+                    many[random(&mut state) as usize % 1_000].record(values[at as usize & 4095]);
+                }
+            }),
+        ]
+    }
+}

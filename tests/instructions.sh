@@ -1,0 +1,42 @@
+#!/bin/sh
+# Instruction budgets of the hot path: what one operation costs under callgrind, which counts the
+# same on a busy machine as on an idle one. Fails when a budget is exceeded by more than 5%.
+# `tests/instructions.sh --print` prints what is measured, to set the budgets below anew: they
+# hold for the toolchain of CI, x86-64, release profile, no link-time optimisation.
+set -eu
+cd "$(dirname "$0")/.."
+command -v valgrind >/dev/null || { echo "SKIPPED: no valgrind"; exit 0; }
+cargo build --quiet --release -p highwater-instructions
+program=${CARGO_TARGET_DIR:-target}/release/highwater-instructions
+
+# case     instructions, the loop around it included
+budgets="
+timed      146
+try_timed  152
+thinned     62
+record     118
+counter     27
+watch        3
+macro      279
+disabled     6
+"
+
+collected() {
+    valgrind --tool=callgrind --callgrind-out-file=/dev/null "$program" "$1" "$2" 2>&1 |
+        awk '/Collected/ { print $4; found = 1 } END { exit !found }'
+}
+
+failed=0
+for case in $(echo "$budgets" | awk 'NF { print $1 }'); do
+    few=$(collected "$case" 10000)
+    many=$(collected "$case" 110000)
+    budget=$(echo "$budgets" | awk -v case="$case" '$1 == case { print $2 }')
+    awk -v case="$case" -v few="$few" -v many="$many" -v budget="$budget" 'BEGIN {
+        # An instruction more is allowed where 5% is less than that.
+        cost = (many - few) / 100000; most = budget * 1.05; if (most < budget + 1) most = budget + 1
+        printf "%-10s %6.1f instructions, budget %d\n", case, cost, budget
+        if (cost < 1) { print "  that cannot be: nothing was measured"; exit 1 }
+        exit cost > most
+    }' || { echo "  over budget: $case"; failed=1; }
+done
+[ "${1:-}" = "--print" ] || exit $failed
