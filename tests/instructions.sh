@@ -16,7 +16,7 @@ try_timed  152
 thinned     62
 record     118
 counter     27
-watch        3
+watch        5
 macro      279
 disabled     6
 "
