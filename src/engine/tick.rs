@@ -15,6 +15,7 @@ use super::{
     io::Courier,
     publish::AlertSeries,
     silence_file::SilenceFile,
+    stop::Stop,
     telemetry::{Losses, Telemetry, count},
 };
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
     export::otlp::Health,
     registry::Collector,
     rule::Evaluator,
-    sample::{Sampler, Samplers},
+    sample::{Glanced, Sampler, Samplers},
     sync::Arc,
     window::Foresight,
 };
@@ -54,6 +55,8 @@ pub(super) struct Ticker {
     shared: Arc<Shared>,
     interval: Duration,
     samplers: Samplers,
+    /// In how long the samplers want to be looked at again, if before the next tick.
+    next_glance: Option<Duration>,
     collector: Collector,
     foresight: Foresight,
     rules: Evaluator,
@@ -74,13 +77,15 @@ pub(super) fn run(mut ticker: Ticker, clock: &Clock) {
     let interval = ticker.interval;
     let mut due = Instant::now();
     loop {
-        let stopping = stop.sleep_until(due);
+        let stopping = ticker.watch_until(due, &stop, clock);
         let now = Instant::now();
-        let late = now.saturating_duration_since(due).as_nanos();
-        let into = Duration::from_nanos((late % interval.as_nanos()) as u64);
-        due = now.max(due) + interval - into;
-
-        ticker.telemetry.tick_missed.increment((late / interval.as_nanos()) as u64);
+        // One that a glance asked for comes between two that are due.
+        if now >= due || stopping {
+            let late = now.saturating_duration_since(due).as_nanos();
+            let into = Duration::from_nanos((late % interval.as_nanos()) as u64);
+            due = now.max(due) + interval - into;
+            ticker.telemetry.tick_missed.increment((late / interval.as_nanos()) as u64);
+        }
         let begun = clock::ticks();
         // Nothing in a round should panic. If it does all the same, the next one still comes.
         let round = catch_unwind(AssertUnwindSafe(|| {
@@ -112,6 +117,7 @@ impl Ticker {
         Self {
             interval: parts.tick,
             samplers,
+            next_glance: None,
             collector: Collector::new(registry.clone(), parts.now),
             foresight: Foresight::new(registry.clone()),
             rules: parts.rules,
@@ -132,6 +138,24 @@ impl Ticker {
         }
     }
 
+    /// Sleeps until the next tick is due, or wanted by a sampler; `true` as soon as a stop is
+    /// asked for. In between lies the fast lane: glances at what can kill within milliseconds.
+    fn watch_until(&mut self, due: Instant, stop: &Stop, clock: &Clock) -> bool {
+        while let Some(at) = self.next_glance.and_then(|pause| Instant::now().checked_add(pause))
+            && at < due
+        {
+            if stop.sleep_until(at) {
+                return true;
+            }
+            let Glanced { urgent, next } = self.samplers.glance(clock.now());
+            self.next_glance = next;
+            if urgent {
+                return false;
+            }
+        }
+        stop.sleep_until(due)
+    }
+
     /// One round.
     pub(super) fn tick(&mut self, at: Moment) {
         clock::recalibrate();
@@ -145,7 +169,7 @@ impl Ticker {
             file.refresh(&self.shared.silences);
         }
 
-        self.samplers.run(at);
+        self.next_glance = self.samplers.run(at);
         self.telemetry.publish(&self.shared.silences, at);
         self.collector.collect(at);
         self.foresight.observe(at, self.collector.series(), self.collector.frame());

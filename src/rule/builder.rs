@@ -36,7 +36,7 @@ const LONGEST_WINDOW: Duration = Duration::from_secs(7 * 86_400);
 ///
 /// ```
 /// use std::time::Duration;
-/// use highwater::{rule, Severity};
+/// use highwater::{alert::Severity, rule};
 ///
 /// let rule = rule::alert("QueueDeep")
 ///     .when(rule::gauge("queue.depth").above(1000.0).clear_below(500.0))

@@ -4,7 +4,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use highwater::{rule, Severity};
+//! use highwater::{alert::Severity, rule};
 //!
 //! let minute = Duration::from_secs(60);
 //! let slow = rule::alert("OrdersSlow")
@@ -48,6 +48,8 @@ mod range;
 mod template;
 mod value;
 
+#[cfg(test)]
+mod differential;
 #[cfg(test)]
 mod tests;
 

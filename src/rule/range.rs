@@ -40,7 +40,8 @@ fn per_second(function: Function, factor: f64, span: SpanId, store: &Store) -> f
 }
 
 /// What the gain between the first and the last sample is multiplied with to stand for the whole
-/// window: samples near a border are taken to go on to it, and a counter to have begun at zero.
+/// window: samples near a border are taken to go on to it, and a counter to have begun at zero (a
+/// histogram not, as in Prometheus).
 fn extrapolation<V>(gain: &Gain<V>, gained: f64, span: SpanId, store: &Store) -> f64 {
     let (begin, end) = store.bounds(span);
     let seconds = |from: i128, to: i128| (to - from) as f64 / 1e9;
@@ -53,8 +54,8 @@ fn extrapolation<V>(gain: &Gain<V>, gained: f64, span: SpanId, store: &Store) ->
     if to_start >= threshold {
         to_start = between / 2.0;
     }
-    if gained > 0.0 && gain.first_value >= 0.0 {
-        to_start = to_start.min(sampled * (gain.first_value / gained));
+    if let Some(first) = gain.first_value.filter(|first| gained > 0.0 && *first >= 0.0) {
+        to_start = to_start.min(sampled * (first / gained));
     }
     if to_end >= threshold {
         to_end = between / 2.0;
@@ -81,7 +82,7 @@ fn samples(
                 return None;
             }
             // A gauge may have been below zero before: nothing bounds the extrapolation.
-            let gain = Gain { first_time, last_time, first_value: -1.0, samples, gain: () };
+            let gain = Gain { first_time, last_time, first_value: None, samples, gain: () };
             Some((last - first) * extrapolation(&gain, 0.0, span, store))
         }
         Function::Irate | Function::Idelta => {

@@ -235,7 +235,9 @@ fn the_error_share_leaves_cancelled_calls_out() {
         bad.record(0.1);
     }
     world.step();
-    assert_eq!(world.rules.status().next().unwrap().value, Some(0.5));
+    // Extrapolated to the window's border like everything else, which a newborn feels most.
+    let share = world.rules.status().next().unwrap().value.unwrap();
+    assert!((0.5..0.56).contains(&share), "{share}");
     assert_eq!(world.state(), State::Firing);
 }
 

@@ -42,6 +42,15 @@ pub(super) struct GroupReading {
     pub(super) stat: GroupMemory,
 }
 
+/// Where a level stands among the others.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    own: bool,
+    outermost: bool,
+    /// Whether there may be limits beyond the outermost.
+    hidden: bool,
+}
+
 /// The memory groups of this process, kept open.
 #[derive(Debug, Default)]
 pub(super) struct GroupWalls {
@@ -89,7 +98,10 @@ impl GroupWalls {
         into.clear();
         let outermost = self.levels.len().saturating_sub(1);
         for (depth, level) in self.levels.iter_mut().enumerate() {
-            into.push(level.read(fresh, cheap, depth == outermost)?);
+            // v1 tells the least limit of all ancestors, out of sight ones too, in every group.
+            let hidden = into.first().is_none_or(|own| own.stat.least_limit.is_some());
+            let place = Place { own: depth == 0, outermost: depth == outermost, hidden };
+            into.push(level.read(fresh, cheap, place)?);
         }
         Ok(())
     }
@@ -111,6 +123,11 @@ fn levels(membership: &Membership) -> Vec<Level> {
 }
 
 impl Level {
+    fn has_swap_limit(&mut self, fresh: Duration) -> Result<bool, Failure> {
+        let Some(limit) = &mut self.swap_limit else { return Ok(false) };
+        Ok(limit.read(fresh)?.is_some())
+    }
+
     fn open(folder: &Path, version: Version) -> Option<Self> {
         let file = |name: &str| -> PathBuf { folder.join(name) };
         let (limit_file, charged_file) = match version {
@@ -134,23 +151,30 @@ impl Level {
                 level.swap_charged = Some(swap_charged);
             }
         }
-        level.read(Duration::ZERO, false, false).is_ok().then_some(level)
+        let place = Place { own: true, outermost: false, hidden: false };
+        level.read(Duration::ZERO, false, place).is_ok().then_some(level)
     }
 
     fn read(
         &mut self,
         fresh: Duration,
         cheap: bool,
-        outermost: bool,
+        place: Place,
     ) -> Result<GroupReading, Failure> {
         let mut limit = self.limit.read(fresh)?;
+        let unlimited = limit.is_none() && !(place.outermost && place.hidden);
+        if unlimited && !place.own && !self.has_swap_limit(fresh)? {
+            // Nothing to compare with: no usage to measure, which costs the most.
+            self.last = GroupReading::default();
+            return Ok(self.last);
+        }
         let charged = self.charged.read(fresh)?;
         let far = limit.is_none_or(|limit| charged < limit / 2);
         if !(cheap && far) {
             self.last.stat = self.stat.read(fresh)?;
         }
         let stat = self.last.stat;
-        if outermost && let Some(least) = stat.least_limit {
+        if place.outermost && let Some(least) = stat.least_limit {
             limit = Some(limit.map_or(least, |limit| limit.min(least)));
         }
         let reclaimable = stat.reclaimable();

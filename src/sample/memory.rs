@@ -362,7 +362,10 @@ impl State {
         let (mut binding, mut runway, mut headroom) = (None, None::<f64>, None::<u64>);
         for (at, (level, wall)) in self.levels.iter_mut().zip(&self.walls).enumerate() {
             level.publish(wall);
-            level.grow(now, wall.usage);
+            match wall.limit {
+                Some(_) => level.grow(now, wall.usage),
+                None => (level.last, level.growth) = (None, 0.0),
+            }
             let (Some(ratio), Some(room)) = (wall.ratio(), wall.headroom()) else { continue };
             if at == host && !self.host_binds {
                 continue;

@@ -27,7 +27,7 @@ pub use closure::{GaugeFn, gauge};
 pub use memory::{Memory, memory};
 pub use pressure::{Pressure, pressure};
 pub use process::{Process, process};
-pub(crate) use run::Samplers;
+pub(crate) use run::{Glanced, Samplers};
 pub use system::{System, system};
 
 use std::{borrow::Cow, fmt, time::Duration};

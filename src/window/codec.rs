@@ -17,14 +17,6 @@ pub(super) enum Item {
     Negative(i32, u64),
 }
 
-impl Item {
-    pub(super) fn count(&self) -> u64 {
-        match self {
-            Self::Zero(count) | Self::Positive(_, count) | Self::Negative(_, count) => *count,
-        }
-    }
-}
-
 fn put(out: &mut VecDeque<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push_back(value as u8 | 0x80);

@@ -90,8 +90,8 @@ pub(super) struct CounterWindow {
 pub(crate) struct Gain<V> {
     pub(crate) first_time: u64,
     pub(crate) last_time: u64,
-    /// A count that was never below zero when the window began; bounds the extrapolation.
-    pub(crate) first_value: f64,
+    /// The first sample, where nothing can have been below zero: bounds the extrapolation.
+    pub(crate) first_value: Option<f64>,
     pub(crate) samples: u64,
     pub(crate) gain: V,
 }
@@ -159,7 +159,7 @@ impl CounterWindow {
         Some(Gain {
             first_time: line.time(self.first),
             last_time: line.time(self.last),
-            first_value: first,
+            first_value: Some(first),
             samples: self.count,
             gain: last - first + self.correction,
         })

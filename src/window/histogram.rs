@@ -195,17 +195,6 @@ impl Deltas {
         }
     }
 
-    /// How many values the log holds.
-    fn logged(&self) -> u64 {
-        let mut count = 0_u64;
-        if let Some(log) = &self.log {
-            for tick in log.first..log.first + log.ends.len() as u64 {
-                log.each(tick, |item| count = count.wrapping_add(item.count()));
-            }
-        }
-        count
-    }
-
     pub(super) fn bytes(&self) -> usize {
         let log = self.log.as_ref().map_or(0, |log| {
             log.bytes.capacity() + (log.ends.capacity() + log.sums.capacity()) * size_of::<u64>()
@@ -243,25 +232,12 @@ pub(super) struct HistogramWindow {
     first: Tick,
     last: Tick,
     samples: u64,
-    /// How many values had been recorded up to the first sample, it included.
-    before: u64,
     gained: Counts,
 }
 
 impl HistogramWindow {
-    pub(super) fn new(series: u32, span: SpanId, deltas: &Deltas) -> Self {
-        // What the log already holds is about to be counted again.
-        let before = deltas.total.count.wrapping_sub(deltas.logged());
-        Self {
-            series,
-            span,
-            seen: 0,
-            first: 0,
-            last: 0,
-            samples: 0,
-            before,
-            gained: Counts::default(),
-        }
+    pub(super) fn new(series: u32, span: SpanId) -> Self {
+        Self { series, span, seen: 0, first: 0, last: 0, samples: 0, gained: Counts::default() }
     }
 
     /// Takes in the ticks the span has gained, and lets go of those it has lost.
@@ -271,7 +247,6 @@ impl HistogramWindow {
         for tick in self.seen.max(log.first)..span.high.min(end) {
             if self.samples == 0 {
                 self.first = tick;
-                log.each(tick, |item| self.before = self.before.wrapping_add(item.count()));
             } else {
                 log.each(tick, |item| self.gained.apply(item, u64::wrapping_add));
             }
@@ -286,9 +261,7 @@ impl HistogramWindow {
                 break;
             }
             self.first += 1;
-            let was = self.gained.count;
             log.each(self.first, |item| self.gained.apply(item, u64::wrapping_sub));
-            self.before = self.before.wrapping_add(was.wrapping_sub(self.gained.count));
         }
         self.gained.sum =
             if self.samples < 2 { 0.0 } else { log.sum(self.last) - log.sum(self.first) };
@@ -302,15 +275,14 @@ impl HistogramWindow {
         Some(Gain {
             first_time: line.time(self.first),
             last_time: line.time(self.last),
-            first_value: self.before as f64,
+            first_value: None,
             samples: self.samples,
             gain: &self.gained,
         })
     }
 
-    /// Forgets its samples; what was recorded before stays counted.
-    pub(super) fn clear(&mut self, deltas: &Deltas) {
-        *self = Self::new(self.series, self.span, deltas);
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.series, self.span);
     }
 
     pub(super) fn bytes(&self) -> usize {

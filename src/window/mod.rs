@@ -226,7 +226,7 @@ impl Store {
             deltas.push(self.line.next() - 1, &Default::default());
         }
         let at = *self.window_ids.entry((histogram.0, span)).or_insert_with(|| {
-            self.windows.push(HistogramWindow::new(histogram.0, span, deltas));
+            self.windows.push(HistogramWindow::new(histogram.0, span));
             self.windows.len() as u32 - 1
         });
         Ok(HistogramWindowId(at))
@@ -277,9 +277,7 @@ impl Store {
         for (_, deltas) in &mut self.histograms {
             deltas.clear();
         }
-        for window in &mut self.windows {
-            window.clear(&self.histograms[window.series as usize].1);
-        }
+        self.windows.iter_mut().for_each(HistogramWindow::clear);
     }
 
     /// The last tick's value.

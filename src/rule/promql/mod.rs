@@ -9,6 +9,8 @@ mod check;
 mod lex;
 mod parse;
 
+#[cfg(test)]
+pub(crate) use lex::duration;
 pub(crate) use parse::parse;
 
 /// The longest text that is looked at.

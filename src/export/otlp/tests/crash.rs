@@ -146,6 +146,6 @@ fn killed_at_any_moment_everything_kept_arrives() {
     let twice = arrived.values().filter(|times| **times > 1).count();
     assert!(twice <= ROUNDS as usize, "{twice} twice: more than one a crash");
     assert!(arrived.values().all(|times| *times <= 1 + ROUNDS as usize));
-    assert!(kept.len() > ROUNDS as usize * 2 && accepted > 0, "{}", kept.len());
+    assert!(kept.len() >= ROUNDS as usize && accepted > 0, "{}", kept.len());
     assert_eq!(last.health().last_error(), None);
 }
