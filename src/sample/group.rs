@@ -174,7 +174,9 @@ impl Level {
             self.last.stat = self.stat.read(fresh)?;
         }
         let stat = self.last.stat;
-        if place.outermost && let Some(least) = stat.least_limit {
+        if place.outermost
+            && let Some(least) = stat.least_limit
+        {
             limit = Some(limit.map_or(least, |limit| limit.min(least)));
         }
         let reclaimable = stat.reclaimable();
