@@ -1,7 +1,11 @@
 //! The distribution of values or durations, written by many threads, read by one.
 //!
-//! A core is a row of [`Shard`]s. Recording picks the thread's own; folding adds them all up and
-//! takes the difference to what it had seen. Nothing is ever reset under the writers, so nothing
+//! A core is a row of [`Shard`]s. As long as it is *quiet* all threads record in the first, the
+//! home shard, so that ten thousand series that are used now and then cost one shard each, to
+//! keep and to read. Once it has been recorded 256 times between two folds it is *busy* for good:
+//! each thread records in its own.
+//!
+//! Folding adds the shards up and takes the difference to what it had seen. Nothing is ever reset under the writers, so nothing
 //! can be lost between a read and a reset, and totals never go backwards.
 //!
 //! Counters are 32 bits wide and differences wrap: right as long as one bucket of one series gains
@@ -21,7 +25,7 @@ use super::{
 };
 use crate::{
     clock,
-    sync::{Arc, AtomicBool, Mutex, Ordering},
+    sync::{Arc, AtomicU32, Mutex, Ordering},
 };
 
 /// The distribution of values. A clone is the same series.
@@ -54,9 +58,19 @@ pub(crate) enum Measure {
     Value,
 }
 
+const RETIRED: u32 = 0;
+const QUIET: u32 = 1;
+const BUSY: u32 = 2;
+
+/// A series recorded so often between two folds has enough to gain from shards of its own.
+const BUSY_AFTER: u32 = 256;
+
 #[derive(Debug)]
 pub(crate) struct HistogramCore {
-    live: AtomicBool,
+    /// [`QUIET`], [`BUSY`] or [`RETIRED`].
+    state: AtomicU32,
+    /// The home shard's count at the last fold.
+    mark: AtomicU32,
     measure: Measure,
     store: &'static Store,
     /// None beyond the process's limit: then every record is counted as dropped.
@@ -86,12 +100,20 @@ impl HistogramCore {
     pub(super) fn within(store: &'static Store, measure: Measure, drops: Arc<Drops>) -> Self {
         let row = store.shards.take();
         store.top_up();
-        Self { live: AtomicBool::new(true), measure, store, row, drops, seen: Mutex::default() }
+        Self {
+            state: AtomicU32::new(QUIET),
+            mark: AtomicU32::new(0),
+            measure,
+            store,
+            row,
+            drops,
+            seen: Mutex::default(),
+        }
     }
 
     #[inline]
     pub(crate) fn is_live(&self) -> bool {
-        self.live.load(Ordering::Relaxed)
+        self.state.load(Ordering::Relaxed) != RETIRED
     }
 
     /// Records a duration in ticks, below 2⁶³; only on a core of [`Measure::Time`].
@@ -149,11 +171,12 @@ impl HistogramCore {
         }
     }
 
-    /// The usual case, inlined: a shard of the thread's own that has seen the octave.
+    /// The usual case, inlined: a busy series, a shard of the thread's own that has seen the
+    /// octave.
     #[inline(always)]
     fn record_near(&self, slot: Slot, record: impl FnOnce() -> Record) -> bool {
         match self.row.get(slot.shard()) {
-            Some(shard) if !slot.is_shared() => {
+            Some(shard) if !slot.is_shared() && self.state.load(Ordering::Relaxed) == BUSY => {
                 shard.record_near::<Alone>(&self.store.pool, record())
             }
             _ => false,
@@ -190,17 +213,43 @@ impl HistogramCore {
         }
     }
 
-    /// Every other case: an octave new to the shard, a shared shard, an empty pool.
+    /// Every other case: a quiet series, an octave new to the shard, a shared shard, an empty pool.
     fn record_far(&self, slot: Slot, record: Record) {
         let pool = &self.store.pool;
-        let own = |slot: Slot| self.row.get(slot.shard());
-        let alone = !slot.is_shared();
-        let done = alone && own(slot).is_some_and(|shard| shard.record::<Alone>(pool, record))
-            || own(if alone { Slot::HOME } else { slot })
-                .is_some_and(|shard| shard.record::<Together>(pool, record));
-        if !done {
-            self.drops.count(DropReason::Storage);
+        let shard = |slot: Slot| self.row.get(slot.shard());
+        let quiet = self.state.load(Ordering::Relaxed) == QUIET;
+        let alone = !quiet && !slot.is_shared();
+        if alone && shard(slot).is_some_and(|own| own.record::<Alone>(pool, record)) {
+            return;
         }
+        let home = shard(if quiet || alone { Slot::HOME } else { slot });
+        match home {
+            Some(home) if home.record::<Together>(pool, record) => {
+                if quiet {
+                    let count = home.count.load(Ordering::Relaxed);
+                    self.wake(count.wrapping_sub(self.mark.load(Ordering::Relaxed)));
+                }
+            }
+            _ => self.drops.count(DropReason::Storage),
+        }
+    }
+
+    /// The series has been recorded so often since the last fold.
+    #[inline]
+    pub(super) fn wake(&self, often: u32) {
+        if often >= BUSY_AFTER {
+            // Not if it was retired meanwhile. Nothing is ordered by it: whoever still takes it for
+            // quiet uses the home shard, which is always read.
+            let _ = self.state.compare_exchange(QUIET, BUSY, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// The shards that may hold something.
+    fn shards(&self) -> impl Iterator<Item = &'static Shard> + Clone {
+        // A record made while this is read may wait for the next fold; one that happened before is
+        // in the home shard, or its series is seen as busy.
+        let quiet = self.state.load(Ordering::Relaxed) == QUIET;
+        self.row.iter().take(if quiet { 1 } else { usize::MAX })
     }
 
     /// Writes what was recorded since the last call to `into`. One caller: the tick thread.
@@ -208,24 +257,32 @@ impl HistogramCore {
     /// Allocates when an octave is seen for the first time, and when `into` must grow.
     pub(crate) fn fold(&self, into: &mut Delta) {
         into.clear();
-        let row = &self.row;
         let mut seen = self.seen.lock();
+        let shards = self.shards();
         // Acquire: pairs with the release in `Shard::record`.
-        let count = row
-            .iter()
+        let count = shards
+            .clone()
             .fold(0u32, |sum, shard| sum.wrapping_add(shard.count.load(Ordering::Acquire)));
         if count == seen.count {
             return;
         }
         seen.count = count;
         self.store.top_up();
-        seen.fold_buckets(row, &self.store.pool, into);
-        self.fold_sums(row, &mut seen, into);
+        if let Some(home) = self.row.get(lease::HOME) {
+            self.mark.store(home.count.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        seen.fold_buckets(shards.clone(), &self.store.pool, into);
+        self.fold_sums(shards, &mut seen, into);
     }
 
-    fn fold_sums(&self, row: &Row<Shard, SHARD_STRIDE>, seen: &mut Seen, into: &mut Delta) {
+    fn fold_sums(
+        &self,
+        shards: impl Iterator<Item = &'static Shard>,
+        seen: &mut Seen,
+        into: &mut Delta,
+    ) {
         let (mut ticks, mut sum, mut max, mut not_min) = (0u64, 0.0, 0, 0);
-        for shard in row.iter() {
+        for shard in shards {
             let bits = shard.sum.load(Ordering::Relaxed);
             ticks = ticks.wrapping_add(bits);
             sum += f64::from_bits(bits);
@@ -257,13 +314,18 @@ impl HistogramCore {
     }
 
     pub(crate) fn retire(&self) {
-        self.live.store(false, Ordering::Relaxed);
+        self.state.store(RETIRED, Ordering::Relaxed);
     }
 }
 
 impl Seen {
-    fn fold_buckets(&mut self, row: &Row<Shard, SHARD_STRIDE>, pool: &Pool, into: &mut Delta) {
-        for shard in row.iter() {
+    fn fold_buckets(
+        &mut self,
+        shards: impl Iterator<Item = &'static Shard> + Clone,
+        pool: &Pool,
+        into: &mut Delta,
+    ) {
+        for shard in shards.clone() {
             shard.each_key(pool, |key| {
                 if let Err(at) = self.octaves.binary_search_by_key(&key, |(known, _)| *known) {
                     self.octaves.insert(at, (key, [0; PER_OCTAVE]));
@@ -272,7 +334,7 @@ impl Seen {
         }
         for (key, before) in &mut self.octaves {
             let mut now = [0u32; PER_OCTAVE];
-            for chunk in row.iter().filter_map(|shard| shard.find(pool, *key)) {
+            for chunk in shards.clone().filter_map(|shard| shard.find(pool, *key)) {
                 for (sum, counter) in now.iter_mut().zip(&chunk.0) {
                     *sum = sum.wrapping_add(counter.load(Ordering::Relaxed));
                 }

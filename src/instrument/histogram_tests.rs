@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::instrument::{bucket::index, distribution::Distribution, lease::Leases};
+use crate::sync::AtomicBool;
 
 fn store(width: usize) -> &'static Store {
     Box::leak(Box::new(Store::new(width, 8)))
@@ -110,6 +111,7 @@ fn a_recycled_row_starts_empty_and_its_chunks_come_back() {
 fn thirty_octaves_take_less_than_four_kibibytes_a_shard() {
     let store = store(12);
     let core = HistogramCore::within(store, Measure::Time, Arc::default());
+    core.wake(BUSY_AFTER);
     let slot = Leases::new(2, 10).take();
     // 1 ns to 1 s.
     let mut octaves = 0;
@@ -125,9 +127,33 @@ fn thirty_octaves_take_less_than_four_kibibytes_a_shard() {
 }
 
 #[test]
+fn a_series_is_quiet_until_it_is_recorded_often_between_two_folds() {
+    let store = store(12);
+    let core = HistogramCore::within(store, Measure::Value, Arc::default());
+    let slot = Leases::new(2, 10).take();
+    let own =
+        |core: &HistogramCore| core.row.get(slot.shard()).unwrap().count.load(Ordering::Relaxed);
+    for _ in 0..3 {
+        (1..BUSY_AFTER).for_each(|_| core.record_value_at(slot, 1.5));
+        assert_eq!(all(&core).count, u64::from(BUSY_AFTER) - 1);
+    }
+    assert_eq!(own(&core), 0);
+    (0..BUSY_AFTER + 7).for_each(|_| core.record_value_at(slot, 1.5));
+    assert_eq!(own(&core), 7);
+    assert_eq!(all(&core).count, u64::from(BUSY_AFTER) + 7);
+    // Retired, it is still read to the end.
+    core.record_value_at(slot, 1.5);
+    core.retire();
+    assert_eq!(all(&core).count, 1);
+    core.wake(BUSY_AFTER);
+    assert!(!core.is_live());
+}
+
+#[test]
 fn an_exclusive_shard_that_runs_out_of_directory_uses_the_home_shard() {
     let store = store(12);
     let core = HistogramCore::within(store, Measure::Value, Arc::default());
+    core.wake(BUSY_AFTER);
     let slot = Leases::new(2, 10).take();
     for octave in -1074..=1023 {
         core.record_value_at(slot, f64::from(octave).exp2());
@@ -148,6 +174,7 @@ fn an_empty_pool_loses_nothing_that_has_a_place_and_counts_the_rest() {
     let store: &'static Store = Box::leak(Box::new(Store::new(12, 1)));
     let drops = Arc::new(Drops::default());
     let core = HistogramCore::within(store, Measure::Value, drops.clone());
+    core.wake(BUSY_AFTER);
     let slot = Leases::new(2, 10).take();
     core.record_value_at(Slot::HOME, 1.0);
     while store.pool.take().is_some() {}
@@ -157,6 +184,7 @@ fn an_empty_pool_loses_nothing_that_has_a_place_and_counts_the_rest() {
     assert_eq!(drops.total(DropReason::Storage), 1);
     // No row for a second one.
     let second = HistogramCore::within(store, Measure::Value, drops.clone());
+    second.wake(BUSY_AFTER);
     second.record_value_at(slot, 1.0);
     assert_eq!(all(&second).count, 0);
     assert_eq!(drops.total(DropReason::Storage), 2);

@@ -100,7 +100,7 @@ impl<T, const STRIDE: usize> Row<T, STRIDE> {
     }
 
     /// All cells, from shard 0 on.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &'static T> + use<T, STRIDE> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'static T> + Clone + use<T, STRIDE> {
         self.0.iter().step_by(STRIDE)
     }
 }

@@ -1,0 +1,26 @@
+#!/bin/sh
+# ThreadSanitizer over recording, reading and recycling with a churn of threads. Needs the nightly
+# toolchain. std is not instrumented, so what it synchronises inside itself looks like a race:
+# tests/tsan/suppressions.txt lists its functions by name, and a canary race must still be seen.
+set -eu
+cd "$(dirname "$0")/.."
+rustup run nightly rustc --version >/dev/null 2>&1 || { echo "SKIPPED: no nightly toolchain"; exit 0; }
+host=$(rustc -vV | sed -n 's/^host: //p')
+target=${CARGO_TARGET_DIR:-target}/tsan
+mkdir -p "$target"
+flags="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer"
+export TSAN_OPTIONS="suppressions=$PWD/tests/tsan/suppressions.txt halt_on_error=0 exitcode=66"
+
+run() {
+    RUSTFLAGS="$flags" CARGO_TARGET_DIR="$target" \
+        cargo +nightly run --quiet --target "$host" -p highwater-tsan --bin "$1" >"$target/$1.log" 2>&1
+}
+
+if run canary || ! grep -q "ThreadSanitizer: data race" "$target/canary.log"; then
+    cat "$target/canary.log"
+    echo "the canary race was not reported"
+    exit 1
+fi
+echo "the canary race is reported"
+run churn || { cat "$target/churn.log"; exit 1; }
+echo "no race in the churn"
