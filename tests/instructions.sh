@@ -12,10 +12,10 @@ program=${CARGO_TARGET_DIR:-target}/release/highwater-instructions
 
 # case     instructions, the loop around it included
 budgets="
-timed      148
-try_timed  152
+timed      150
+try_timed  154
 thinned     62
-record     118
+record     120
 counter     23
 watch        5
 macro      279
