@@ -12,13 +12,13 @@ program=${CARGO_TARGET_DIR:-target}/release/highwater-instructions
 
 # case     instructions, the loop around it included
 budgets="
-timed      148
-try_timed  152
+timed      151
+try_timed  155
 thinned     62
-record     118
+record     121
 counter     23
 watch        5
-macro      279
+macro      282
 disabled     6
 "
 
