@@ -35,7 +35,7 @@ impl Watch {
     /// Whether any of its alerts is firing. One relaxed load.
     #[inline]
     pub fn is_firing(&self) -> bool {
-        self.state() == State::Firing
+        self.0.load(Ordering::Relaxed) as u8 == State::Firing as u8
     }
 
     /// The worst state among its alerts. One relaxed load.
