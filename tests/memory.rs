@@ -13,7 +13,26 @@ fn resident() -> usize {
 
 const MIB: usize = 1 << 20;
 
+/// One test, one thing after the other: the process has one memory.
 #[test]
+fn many_series_take_little() {
+    flood_of_label_sets();
+    ten_thousand_series_on_eight_threads();
+}
+
+/// Label sets over the limit leave nothing behind.
+fn flood_of_label_sets() {
+    let hw = Highwater::builder("memory").start().unwrap();
+    let before = resident();
+    for at in 0..100_000 {
+        hw.histogram("flood").label("id", &at.to_string()).build().record(0.001);
+    }
+    let taken = resident().saturating_sub(before);
+    println!("100,000 label sets: {} KiB", taken / 1024);
+    assert!(taken < 10 * MIB, "{} KiB", taken / 1024);
+}
+
+/// The shards alone: the engine does not read meanwhile.
 fn ten_thousand_series_on_eight_threads() {
     let hw = Highwater::builder("memory").cardinality_limit(20_000).tick(Duration::from_secs(60));
     let hw = hw.start().unwrap();
@@ -30,7 +49,7 @@ fn ten_thousand_series_on_eight_threads() {
                 barrier.wait();
                 for (at, series) in series.iter().enumerate() {
                     // Within four octaves: from 1 to 16 ms.
-                    for value in 0..64u32 {
+                    for value in 0..160u32 {
                         let spread = f64::from((value * 37 + at as u32 + thread) % 64) / 16.0;
                         series.record(1e-3 * spread.exp2());
                     }
@@ -41,6 +60,10 @@ fn ten_thousand_series_on_eight_threads() {
         }
     });
     let recorded = resident();
-    println!("named {} KiB, recorded {} KiB", (named - before) / 1024, (recorded - named) / 1024);
+    println!(
+        "10,000 series: {} KiB to name, {} KiB to record on 8 threads",
+        (named - before) / 1024,
+        (recorded - named) / 1024
+    );
     assert!(recorded - before < 64 * MIB, "{} MiB", (recorded - before) / MIB);
 }

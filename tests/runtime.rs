@@ -54,6 +54,26 @@ fn without_a_runtime() {
     assert!(alerts.recv().is_none());
 }
 
+#[test]
+fn calls_under_way_are_there_for_rules() {
+    let (sink, mut alerts) = alert::channel(16);
+    let hw = Highwater::builder("runtime")
+        .without_presets()
+        .rule(rule::alert("Busy").when(rule::query("slow").in_flight().above(0.0)))
+        .tick(Duration::from_millis(100))
+        .sink(sink)
+        .start()
+        .unwrap();
+    let query = hw.query("slow").system("sqlite").build();
+    let call = query.start();
+    let patience = Duration::from_secs(20);
+    while alerts.recv_timeout(patience).expect("it fires").to != alert::State::Firing {}
+    call.stop();
+    let ended = alerts.recv_timeout(patience).expect("it ends");
+    assert_eq!(ended.resolved, Some(alert::ResolveReason::Cleared));
+    hw.shutdown(Duration::from_secs(5)).unwrap();
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn under_a_current_thread_runtime() {
     a_service().await;

@@ -60,6 +60,7 @@ impl Ours {
         let situ = query.clone();
         let counter = hw.counter("bench.counter").build();
         let histogram = hw.histogram("bench.values").build();
+        let wide = hw.histogram("bench.wide").build();
         let many: Vec<_> = (0..1_000)
             .map(|at| hw.histogram("bench.many").label("series", &at.to_string()).build())
             .collect();
@@ -107,6 +108,12 @@ impl Ours {
             }),
             Case::new("record", "highwater histogram", move || {
                 let (histogram, values) = (histogram.clone(), values());
+                move |n| for at in 0..n { histogram.record(values[at as usize & 4095]) }
+            }),
+            Case::new("record", "highwater histogram, 24 octaves", move || {
+                // From 1 us to 16 s, evenly: three times what a shard's own line covers.
+                let values: Vec<_> = values().iter().map(|value| (value * 1e3).powi(6) * 1e-6).collect();
+                let histogram = wide.clone();
                 move |n| for at in 0..n { histogram.record(values[at as usize & 4095]) }
             }),
             Case::new("record", "metrics macro, constant: highwater", move || {

@@ -2,7 +2,7 @@
 //! atomics here; only the tick thread and those it hands copies to. Quantiles are in
 //! [`quantile`](super::quantile).
 
-use super::bucket::{lower_bound, upper_bound};
+use super::bucket::{PER_OCTAVE, lower_bound, upper_bound};
 
 /// What one core gained between two readings. Reused from reading to reading.
 ///
@@ -97,6 +97,9 @@ impl Buckets {
         }
         let at = (index - self.offset) as usize;
         if at >= self.counts.len() {
+            // An octave at a time, not twice as much: there are few for each series, and many
+            // series.
+            self.counts.reserve_exact((at + 1).next_multiple_of(PER_OCTAVE) - self.counts.len());
             self.counts.resize(at + 1, 0);
         }
         self.counts[at] += count;

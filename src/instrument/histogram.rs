@@ -328,6 +328,8 @@ impl Seen {
         for shard in shards.clone() {
             shard.each_key(pool, |key| {
                 if let Err(at) = self.octaves.binary_search_by_key(&key, |(known, _)| *known) {
+                    // One at a time: there are few for each series, and many series.
+                    self.octaves.reserve_exact(1);
                     self.octaves.insert(at, (key, [0; PER_OCTAVE]));
                 }
             });

@@ -255,7 +255,8 @@ impl Distribution {
     pub fn in_flight(self) -> Value {
         let selector =
             Selector { name: Some(semconv::QUERY_IN_FLIGHT.to_owned()), ..self.selector };
-        Value::of(Expr::Select(selector), Quantity::Number)
+        // In the metric's own unit, `{call}`: a plain number would be refused when it is bound.
+        Value::of(Expr::Select(selector), Quantity::OfMetric)
     }
 
     /// What was recorded over a window, by series or by query.
