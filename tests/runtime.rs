@@ -67,9 +67,9 @@ fn calls_under_way_are_there_for_rules() {
     let query = hw.query("slow").system("sqlite").build();
     let call = query.start();
     let patience = Duration::from_secs(20);
-    while alerts.recv_timeout(patience).expect("it fires").to != alert::State::Firing {}
+    while alerts.recv_timeout(patience).unwrap().to != alert::State::Firing {}
     call.stop();
-    let ended = alerts.recv_timeout(patience).expect("it ends");
+    let ended = alerts.recv_timeout(patience).unwrap();
     assert_eq!(ended.resolved, Some(alert::ResolveReason::Cleared));
     hw.shutdown(Duration::from_secs(5)).unwrap();
 }
