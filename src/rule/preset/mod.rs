@@ -1,0 +1,48 @@
+//! The rules that are on unless switched off: what a careful operator would have set up.
+//!
+//! Their names and labels are part of this crate's promise: dashboards and runbooks hang on them.
+//! Each can be adjusted or switched off by its name. None of them pages on a fresh start: they see
+//! no data for the first minute.
+
+use std::time::Duration;
+
+use super::{Rule, Value, gauge, value::Quantity};
+
+mod memory;
+mod monitor;
+mod process;
+mod query;
+
+const WARM_UP: Duration = seconds(60);
+const GROUP: &str = "highwater";
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// All presets, for an instance that ticks this often.
+///
+/// ```
+/// use std::time::Duration;
+/// use highwater::rule::preset;
+/// let names: Vec<_> = preset::all(Duration::from_secs(1)).iter().map(|r| r.name().to_owned()).collect();
+/// assert!(names.iter().any(|name| name == "MemoryNearLimit"));
+/// ```
+pub fn all(tick: Duration) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    rules.extend(memory::rules());
+    rules.extend(process::rules());
+    rules.extend(query::rules(tick));
+    rules.extend(monitor::rules(tick));
+    rules.into_iter().map(|rule| rule.group(GROUP).warm_up(WARM_UP)).collect()
+}
+
+/// A window that holds enough ticks however slow they are.
+fn window(least: u64, tick: Duration) -> Duration {
+    seconds(least).max(tick * 5)
+}
+
+/// A gauge that is a share of something.
+fn ratio(name: &str) -> Value {
+    Value { quantity: Quantity::Ratio, ..gauge(name) }
+}
