@@ -287,6 +287,7 @@ impl Builder {
             Box::new(sample::process()),
             Box::new(sample::system()),
             Box::new(sample::memory()),
+            Box::new(sample::Components::new(registry.clone())),
         ];
         samplers.retain(|default| !self.samplers.iter().any(|own| own.name() == default.name()));
         samplers.extend(self.samplers);

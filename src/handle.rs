@@ -10,7 +10,7 @@ use crate::{
     builder::Builder,
     engine::{Engine, ShutdownError},
     front::{self, InstrumentBuilder, QueryBuilder, Recorder, native},
-    instrument::{Counter, Gauge, Histogram, UpDownCounter},
+    instrument::{Component, Counter, Gauge, Histogram, UpDownCounter},
     name::Labels,
     registry::Registry,
     rule::Rule,
@@ -87,6 +87,12 @@ impl Highwater {
     /// Names a distribution of values.
     pub fn histogram(&self, name: &str) -> InstrumentBuilder<Histogram> {
         native::histogram(&self.0.registry, name)
+    }
+
+    /// Names a part of the service that holds memory, to say how much, and to be given a budget.
+    /// Costs a lock; keep the handle.
+    pub fn component(&self, name: &str) -> Component {
+        self.0.registry.component(name)
     }
 
     /// The alert of this name, to be read for one atomic load: the worst of all rules and label

@@ -47,8 +47,8 @@ pub use error::{Error, InstallError, Problem};
 pub use front::{InstrumentBuilder, QueryBuilder, Recorder};
 pub use handle::{Highwater, global};
 pub use instrument::{
-    ClassifiedQuery, ClassifiedTimed, Counter, Gauge, Histogram, Query, QueryGuard, Timed,
-    TryTimed, UpDownCounter,
+    ClassifiedQuery, ClassifiedTimed, Component, Counter, Exceeded, Gauge, Held, Histogram, Query,
+    QueryGuard, Timed, TryTimed, UpDownCounter,
 };
 pub use name::{Labels, Unit, UnknownUnit};
 

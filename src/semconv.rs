@@ -172,6 +172,27 @@ pub const MEMORY_TIME_TO_LIMIT: &str = "highwater.memory.time_to_limit";
 /// Where the limit is: `cgroup`, `cgroup.ancestor1`, `host`, `address_space`, `budget`…
 pub const LEVEL: &str = "level";
 
+// Who holds the memory: no convention.
+
+/// A part of the service that holds memory: `config-store`…
+pub const COMPONENT_NAME: &str = "highwater.component.name";
+/// Memory a component says it holds.
+pub const COMPONENT_MEMORY_USAGE: &str = "highwater.component.memory.usage";
+/// Memory a component may hold.
+pub const COMPONENT_MEMORY_LIMIT: &str = "highwater.component.memory.limit";
+/// The usage as a share of the limit.
+pub const COMPONENT_MEMORY_UTILIZATION: &str = "highwater.component.memory.utilization";
+/// Items a component says it holds.
+pub const COMPONENT_ITEMS: &str = "highwater.component.items";
+/// Requests in flight whose state a component holds.
+pub const COMPONENT_REQUESTS: &str = "highwater.component.requests";
+/// Memory of the state of those requests.
+pub const COMPONENT_REQUEST_MEMORY: &str = "highwater.component.request.memory";
+/// That memory divided by their number.
+pub const COMPONENT_MEMORY_PER_REQUEST: &str = "highwater.component.memory.per_request";
+/// Reservations a component's limit refused.
+pub const COMPONENT_REFUSED: &str = "highwater.component.refused";
+
 // Pressure: no convention.
 
 /// Share of the last 10 seconds lost waiting.

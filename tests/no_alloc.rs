@@ -67,6 +67,8 @@ fn recording_timing_and_watching_never_allocate() {
     let gauge = hw.gauge("gauge").build();
     let histogram = hw.histogram("bytes").build();
     let watch = hw.alert("MemoryNearLimit").unwrap();
+    let component = hw.component("store");
+    component.set_limit(1_000);
     let mut cx = Context::from_waker(Waker::noop());
 
     let mut once = |value: f64| {
@@ -83,6 +85,12 @@ fn recording_timing_and_watching_never_allocate() {
         gauge.add(0.5);
         histogram.record(value);
         histogram.record(f64::NAN);
+        component.add(1);
+        component.sub(1);
+        let mut held = component.request(500).unwrap();
+        held.reserve(500).unwrap();
+        drop(black_box(component.reserve(1)).unwrap_err());
+        drop(black_box(held));
         black_box(watch.is_firing());
         black_box(watch.level());
     };

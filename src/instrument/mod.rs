@@ -11,6 +11,7 @@
 //! ```
 
 mod bucket;
+mod component;
 mod counter;
 mod distribution;
 mod drops;
@@ -26,6 +27,7 @@ mod store;
 mod thin;
 mod timed;
 
+pub use component::{Component, Exceeded, Held};
 pub use counter::{Counter, UpDownCounter};
 pub use gauge::Gauge;
 pub use histogram::Histogram;

@@ -7,6 +7,7 @@
 
 mod catalog;
 mod collector;
+mod component;
 mod series;
 mod snapshot;
 
@@ -15,6 +16,7 @@ pub(crate) use collector::{Collector, Frame, Reading};
 pub(crate) use series::{Instrument, Series, SeriesId};
 pub(crate) use snapshot::{Data, Point, Snapshot};
 
+use component::Components;
 use std::collections::{HashMap, hash_map::Entry};
 
 use crate::{
@@ -37,6 +39,7 @@ pub(crate) struct Registry {
     id: u64,
     limit: usize,
     drops: Arc<Drops>,
+    components: Components,
     /// How many series there are, to be asked for without the lock.
     known: AtomicUsize,
     state: RwLock<State>,
@@ -65,6 +68,7 @@ impl Registry {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             limit,
             drops: Arc::default(),
+            components: Components::default(),
             known: AtomicUsize::new(0),
             state: RwLock::default(),
         }
@@ -172,6 +176,7 @@ impl Registry {
         for series in &state.series {
             series.instrument.retire();
         }
+        self.components.retire();
     }
 }
 

@@ -7,6 +7,7 @@ mod backend;
 #[cfg(target_os = "linux")]
 mod cgroup;
 mod closure;
+mod component;
 mod field;
 #[cfg(target_os = "linux")]
 mod group;
@@ -24,6 +25,7 @@ mod run;
 mod system;
 
 pub use closure::{GaugeFn, gauge};
+pub(crate) use component::Components;
 pub use memory::{Memory, memory};
 pub use pressure::{Pressure, pressure};
 pub use process::{Process, process};
