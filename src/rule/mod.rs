@@ -37,6 +37,8 @@ mod condition;
 mod error;
 mod evaluator;
 mod expr;
+#[doc(hidden)]
+pub mod harness;
 mod index;
 mod lifecycle;
 mod naming;

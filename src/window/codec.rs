@@ -2,27 +2,36 @@
 //! sixteen. This is what makes five minutes of a thousand histograms fit 32 MiB.
 //!
 //! A record is `zero positive negative`; a side is its number of runs, then the runs, each a head
-//! and the counts of up to eight adjacent buckets. A head is `zigzag(gap) << 3 | (length - 1)`, the
-//! gap counted from the end of the run before. All numbers are LEB128. Only bytes written by
+//! and the counts of up to [`RUN`] adjacent buckets. A head is `zigzag(gap) << 3 | (length - 1)`,
+//! the gap counted from the end of the run before. All numbers are LEB128. Only bytes written by
 //! [`encode`] are ever decoded.
 
-use std::collections::VecDeque;
+/// Bucket indices with their counts, ascending.
+pub(super) type Buckets<'a> = &'a [(i32, u64)];
 
-use crate::instrument::Delta;
+/// How many adjacent buckets share a head; decoded together, for the sake of speed.
+pub(super) const RUN: usize = 8;
 
-/// What is in a record, in order.
-pub(super) enum Item {
-    Zero(u64),
-    Positive(i32, u64),
-    Negative(i32, u64),
+/// The buckets above zero, or those below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Positive,
+    Negative,
 }
 
-fn put(out: &mut VecDeque<u8>, mut value: u64) {
+/// What takes a decoded record.
+pub(super) trait Visit {
+    fn zero(&mut self, count: u64);
+    /// Counts of adjacent buckets, the first of which is `first`; at most [`RUN`].
+    fn run(&mut self, side: Side, first: i32, counts: &[u64]);
+}
+
+fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
-        out.push_back(value as u8 | 0x80);
+        out.push(value as u8 | 0x80);
         value >>= 7;
     }
-    out.push_back(value as u8);
+    out.push(value as u8);
 }
 
 fn zigzag(value: i32) -> u64 {
@@ -34,18 +43,21 @@ fn unzigzag(value: u64) -> i32 {
     ((value >> 1) as i64 ^ -((value & 1) as i64)) as i32
 }
 
-pub(super) fn encode(delta: &Delta, out: &mut VecDeque<u8>) {
-    put(out, delta.zero);
-    side(&delta.positive, out);
-    side(&delta.negative, out);
+/// Appends a record.
+pub(super) fn encode(zero: u64, positive: Buckets<'_>, negative: Buckets<'_>, out: &mut Vec<u8>) {
+    put(out, zero);
+    side(positive, out);
+    side(negative, out);
 }
 
-/// The lengths of the runs of adjacent buckets, each at most eight.
-fn runs(buckets: &[(i32, u64)]) -> impl Iterator<Item = &[(i32, u64)]> {
-    buckets.chunk_by(|a, b| a.0.checked_add(1) == Some(b.0)).flat_map(|adjacent| adjacent.chunks(8))
+/// The lengths of the runs of adjacent buckets.
+fn runs(buckets: Buckets<'_>) -> impl Iterator<Item = Buckets<'_>> {
+    buckets
+        .chunk_by(|a, b| a.0.checked_add(1) == Some(b.0))
+        .flat_map(|adjacent| adjacent.chunks(RUN))
 }
 
-fn side(buckets: &[(i32, u64)], out: &mut VecDeque<u8>) {
+fn side(buckets: Buckets<'_>, out: &mut Vec<u8>) {
     put(out, runs(buckets).count() as u64);
     let mut end = 0_i32;
     for run in runs(buckets) {
@@ -58,37 +70,52 @@ fn side(buckets: &[(i32, u64)], out: &mut VecDeque<u8>) {
     }
 }
 
-/// Hands every item of the record at `at` to `each` and gives the position after it.
-pub(super) fn decode(bytes: &VecDeque<u8>, at: usize, mut each: impl FnMut(Item)) -> usize {
-    // A range iterator, not indexing: it knows the ring's two halves.
-    let mut rest = bytes.range(at..);
-    let mut read = 0_usize;
-    let mut next = || {
-        let (mut value, mut shift) = (0_u64, 0);
-        for byte in rest.by_ref() {
-            read += 1;
-            value |= u64::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte & 0x80 == 0 || shift > 63 {
-                break;
-            }
-        }
-        value
-    };
-    each(Item::Zero(next()));
-    for item in [Item::Positive as fn(i32, u64) -> Item, Item::Negative] {
+/// Hands all of a record to `to`.
+pub(super) fn decode(record: &[u8], to: &mut impl Visit) {
+    let mut rest = record;
+    to.zero(next(&mut rest));
+    for side in [Side::Positive, Side::Negative] {
         let mut end = 0_i32;
-        for _ in 0..next() {
-            let head = next();
-            let index = end.wrapping_add(unzigzag(head >> 3));
-            let length = (head & 7) as i32 + 1;
-            for offset in 0..length {
-                each(item(index.wrapping_add(offset), next()));
+        for _ in 0..next(&mut rest) {
+            let head = next(&mut rest);
+            let first = end.wrapping_add(unzigzag(head >> 3));
+            let length = (head & 7) as usize + 1;
+            let mut counts = [0; RUN];
+            // Nearly always each count is one byte.
+            if let Some(bytes) = rest.first_chunk::<RUN>().filter(|bytes| plain(bytes, length)) {
+                counts = bytes.map(u64::from);
+                rest = &rest[length..];
+            } else {
+                for count in &mut counts[..length] {
+                    *count = next(&mut rest);
+                }
             }
-            end = index.wrapping_add(length);
+            to.run(side, first, &counts[..length]);
+            end = first.wrapping_add(length as i32);
         }
     }
-    at + read
+}
+
+/// Whether none of the first bytes goes on in the next.
+#[inline]
+fn plain(bytes: &[u8; RUN], length: usize) -> bool {
+    let high = u64::from_le_bytes(*bytes) & 0x8080_8080_8080_8080;
+    high & (u64::MAX >> (8 * (RUN - length))) == 0
+}
+
+/// Past the end all is zero.
+#[inline]
+fn next(rest: &mut &[u8]) -> u64 {
+    let (mut value, mut shift) = (0_u64, 0);
+    while let Some((byte, more)) = rest.split_first() {
+        *rest = more;
+        value |= u64::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 || shift > 63 {
+            break;
+        }
+    }
+    value
 }
 
 #[cfg(test)]
@@ -97,43 +124,57 @@ mod tests {
 
     use super::*;
 
-    fn decoded(bytes: &VecDeque<u8>, at: usize) -> (Delta, usize) {
-        let mut delta = Delta::default();
-        let end = decode(bytes, at, |item| match item {
-            Item::Zero(count) => delta.zero = count,
-            Item::Positive(index, count) => delta.positive.push((index, count)),
-            Item::Negative(index, count) => delta.negative.push((index, count)),
-        });
-        (delta, end)
+    #[derive(Default)]
+    struct Decoded {
+        zero: u64,
+        sides: [Vec<(i32, u64)>; 2],
+    }
+
+    impl Visit for Decoded {
+        fn zero(&mut self, count: u64) {
+            self.zero = count;
+        }
+
+        fn run(&mut self, side: Side, first: i32, counts: &[u64]) {
+            self.sides[side as usize].extend((first..).zip(counts.iter().copied()));
+        }
     }
 
     proptest! {
         #[test]
         fn what_is_encoded_is_decoded(
-            sides in proptest::collection::vec(proptest::collection::btree_map(-2000..2000_i32, 1..u64::MAX, 0..40), 2),
+            sides in proptest::collection::vec(
+                proptest::collection::btree_map(-2000..2000_i32, prop_oneof![1..200_u64, 1..u64::MAX], 0..40), 2),
+            dense in proptest::collection::vec(1..130_u64, 0..40),
             zero: u64,
-            skip in 0..100_usize,
         ) {
-            let mut bytes = VecDeque::new();
-            bytes.extend(std::iter::repeat_n(0_u8, skip));
-            let delta = Delta {
-                zero,
-                positive: sides[0].clone().into_iter().collect(),
-                negative: sides[1].clone().into_iter().collect(),
-                ..Delta::default()
-            };
-            encode(&delta, &mut bytes);
-            let (back, end) = decoded(&bytes, skip);
-            prop_assert_eq!(end, bytes.len());
-            prop_assert_eq!((back.zero, back.positive, back.negative), (delta.zero, delta.positive, delta.negative));
+            let mut positive = sides[0].clone();
+            positive.extend((7..).zip(dense));
+            let positive: Vec<_> = positive.into_iter().collect();
+            let negative: Vec<_> = sides[1].clone().into_iter().collect();
+            let mut bytes = Vec::new();
+            encode(zero, &positive, &negative, &mut bytes);
+            let mut back = Decoded::default();
+            decode(&bytes, &mut back);
+            prop_assert_eq!(back.zero, zero);
+            prop_assert_eq!(back.sides, [positive, negative]);
         }
     }
 
     #[test]
     fn forty_adjacent_buckets_take_forty_eight_bytes() {
-        let mut bytes = VecDeque::new();
-        let positive = (-8..32).map(|index| (index, 3)).collect();
-        encode(&Delta { positive, ..Delta::default() }, &mut bytes);
+        let mut bytes = Vec::new();
+        let positive: Vec<_> = (-8..32).map(|index| (index, 3)).collect();
+        encode(0, &positive, &[], &mut bytes);
         assert_eq!(bytes.len(), 3 + 5 + 40);
+    }
+
+    #[test]
+    fn a_torn_record_ends_early_and_harms_nothing() {
+        let mut bytes = Vec::new();
+        encode(1 << 40, &[(3, 1 << 50), (4, 2)], &[(-1, 9)], &mut bytes);
+        for end in 0..bytes.len() {
+            decode(&bytes[..end], &mut Decoded::default());
+        }
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    codec::{self, Item},
+    codec::{self, Side, Visit},
     float::Gain,
     timeline::{Span, SpanId, Tick, Timeline},
 };
@@ -18,29 +18,52 @@ use crate::instrument::{Delta, SCALE};
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Dense {
     pub(crate) offset: i32,
-    pub(crate) counts: VecDeque<u64>,
+    pub(crate) counts: Vec<u64>,
 }
 
 /// More buckets than any finite value can fall in.
 const MOST_BUCKETS: i32 = 2200 << SCALE;
 
 impl Dense {
-    fn slot(&mut self, index: i32) -> Option<&mut u64> {
-        if !(-MOST_BUCKETS..MOST_BUCKETS).contains(&index) {
-            return None;
+    /// Room for the buckets from `first` to `last`; false if no value can fall in them.
+    fn reach(&mut self, first: i32, last: i32) -> bool {
+        if first < -MOST_BUCKETS || last >= MOST_BUCKETS {
+            return false;
         }
         if self.counts.is_empty() {
-            self.offset = index;
+            self.offset = first;
         }
-        while index < self.offset {
-            self.counts.push_front(0);
-            self.offset -= 1;
+        if first < self.offset {
+            let more = (self.offset - first) as usize;
+            self.counts.splice(0..0, std::iter::repeat_n(0, more));
+            self.offset = first;
         }
-        let at = (index - self.offset) as usize;
-        if at >= self.counts.len() {
-            self.counts.resize(at + 1, 0);
+        let length = (last - self.offset) as usize + 1;
+        if length > self.counts.len() {
+            self.counts.resize(length, 0);
         }
-        self.counts.get_mut(at)
+        true
+    }
+
+    #[inline]
+    fn apply(&mut self, first: i32, counts: &[u64], change: impl Fn(u64, u64) -> u64) {
+        if self.reach(first, first.saturating_add(counts.len() as i32 - 1)) {
+            let slots = &mut self.counts[(first - self.offset) as usize..];
+            for (slot, count) in slots.iter_mut().zip(counts) {
+                *slot = change(*slot, *count);
+            }
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, buckets: codec::Buckets<'_>) {
+        let (Some((first, _)), Some((last, _))) = (buckets.first(), buckets.last()) else { return };
+        if self.reach(*first, *last) {
+            for (index, count) in buckets {
+                let slot = &mut self.counts[(index - self.offset) as usize];
+                *slot = slot.wrapping_add(*count);
+            }
+        }
     }
 
     fn clear(&mut self) {
@@ -63,36 +86,12 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    fn apply(&mut self, item: Item, change: impl Fn(u64, u64) -> u64) {
-        let count = match item {
-            Item::Zero(count) => {
-                self.zero = change(self.zero, count);
-                count
-            }
-            Item::Positive(index, count) => {
-                if let Some(slot) = self.positive.slot(index) {
-                    *slot = change(*slot, count);
-                }
-                count
-            }
-            Item::Negative(index, count) => {
-                if let Some(slot) = self.negative.slot(index) {
-                    *slot = change(*slot, count);
-                }
-                count
-            }
-        };
-        self.count = change(self.count, count);
-    }
-
     fn add(&mut self, delta: &Delta) {
-        self.apply(Item::Zero(delta.zero), u64::wrapping_add);
-        for &(index, count) in &delta.positive {
-            self.apply(Item::Positive(index, count), u64::wrapping_add);
-        }
-        for &(index, count) in &delta.negative {
-            self.apply(Item::Negative(index, count), u64::wrapping_add);
-        }
+        self.positive.add(&delta.positive);
+        self.negative.add(&delta.negative);
+        self.zero = self.zero.wrapping_add(delta.zero);
+        let all = delta.positive.iter().chain(&delta.negative).map(|(_, count)| *count);
+        self.count = all.fold(self.count.wrapping_add(delta.zero), u64::wrapping_add);
         self.sum += delta.sum;
     }
 
@@ -104,6 +103,29 @@ impl Counts {
 
     pub(super) fn bytes(&self) -> usize {
         self.positive.bytes() + self.negative.bytes()
+    }
+}
+
+/// Adds a record to counts, or takes it off again.
+struct Change<'a, F> {
+    counts: &'a mut Counts,
+    by: F,
+}
+
+impl<F: Fn(u64, u64) -> u64> Visit for Change<'_, F> {
+    fn zero(&mut self, count: u64) {
+        self.counts.zero = (self.by)(self.counts.zero, count);
+        self.counts.count = (self.by)(self.counts.count, count);
+    }
+
+    #[inline]
+    fn run(&mut self, side: Side, first: i32, counts: &[u64]) {
+        let dense = match side {
+            Side::Positive => &mut self.counts.positive,
+            Side::Negative => &mut self.counts.negative,
+        };
+        dense.apply(first, counts, &self.by);
+        self.counts.count = counts.iter().fold(self.counts.count, |all, one| (self.by)(all, *one));
     }
 }
 
@@ -120,13 +142,13 @@ struct Log {
     widest: SpanId,
     /// The tick of the first record.
     first: Tick,
-    /// Where each record ends, in bytes since ever.
-    ends: VecDeque<u64>,
+    /// Where each record ends, in bytes since ever: what they hold is far below the wrap.
+    ends: VecDeque<u32>,
     /// The sum of all recorded values, at each tick.
     sums: VecDeque<f64>,
     /// Records, the first beginning at `base`.
     bytes: VecDeque<u8>,
-    base: u64,
+    base: u32,
 }
 
 impl Deltas {
@@ -157,19 +179,21 @@ impl Deltas {
         }
     }
 
-    pub(super) fn push(&mut self, tick: Tick, delta: &Delta) {
+    /// Takes in a tick; `buffer` is anybody's.
+    pub(super) fn push(&mut self, tick: Tick, delta: &Delta, buffer: &mut Vec<u8>) {
         self.total.add(delta);
         let Some(log) = &mut self.log else { return };
         if log.ends.is_empty() {
             (log.first, log.base) = (tick, 0);
         }
+        buffer.clear();
+        codec::encode(delta.zero, &delta.positive, &delta.negative, buffer);
         // Grown by an eighth at a time: doubling would waste what the coding saves.
-        let most = 32 + 12 * (delta.positive.len() + delta.negative.len());
-        if log.bytes.capacity() - log.bytes.len() < most {
-            log.bytes.reserve_exact(most.max(log.bytes.len() / 8));
+        if log.bytes.capacity() - log.bytes.len() < buffer.len() {
+            log.bytes.reserve_exact(buffer.len().max(log.bytes.len() / 8));
         }
-        codec::encode(delta, &mut log.bytes);
-        log.ends.push_back(log.base + log.bytes.len() as u64);
+        log.bytes.extend(&*buffer);
+        log.ends.push_back(log.base.wrapping_add(log.bytes.len() as u32));
         log.sums.push_back(self.total.sum);
     }
 
@@ -179,7 +203,7 @@ impl Deltas {
         while log.first < low
             && let Some(end) = log.ends.pop_front()
         {
-            log.bytes.drain(..(end - log.base) as usize);
+            log.bytes.drain(..end.wrapping_sub(log.base) as usize);
             log.base = end;
             log.sums.pop_front();
             log.first += 1;
@@ -197,20 +221,39 @@ impl Deltas {
 
     pub(super) fn bytes(&self) -> usize {
         let log = self.log.as_ref().map_or(0, |log| {
-            log.bytes.capacity() + (log.ends.capacity() + log.sums.capacity()) * size_of::<u64>()
+            log.bytes.capacity()
+                + log.ends.capacity() * size_of::<u32>()
+                + log.sums.capacity() * size_of::<f64>()
         });
         log + self.total.bytes()
     }
 }
 
 impl Log {
-    fn each(&self, tick: Tick, each: impl FnMut(Item)) {
+    /// Changes counts by what was recorded at a tick.
+    fn change(
+        &self,
+        tick: Tick,
+        counts: &mut Counts,
+        by: impl Fn(u64, u64) -> u64,
+        buffer: &mut Vec<u8>,
+    ) {
         let Some(at) = tick.checked_sub(self.first).map(|at| at as usize) else { return };
         let start = if at == 0 { Some(self.base) } else { self.ends.get(at - 1).copied() };
-        if let Some(start) = start
-            && at < self.ends.len()
-        {
-            codec::decode(&self.bytes, (start - self.base) as usize, each);
+        let (Some(start), Some(end)) = (start, self.ends.get(at)) else { return };
+        let (start, end) =
+            (start.wrapping_sub(self.base) as usize, end.wrapping_sub(self.base) as usize);
+        let mut change = Change { counts, by };
+        let (front, back) = self.bytes.as_slices();
+        if end <= front.len() {
+            codec::decode(&front[start..end], &mut change);
+        } else if start >= front.len() {
+            codec::decode(&back[start - front.len()..end - front.len()], &mut change);
+        } else {
+            // Once a turn of the ring.
+            buffer.clear();
+            buffer.extend(self.bytes.range(start..end));
+            codec::decode(buffer, &mut change);
         }
     }
 
@@ -240,15 +283,24 @@ impl HistogramWindow {
         Self { series, span, seen: 0, first: 0, last: 0, samples: 0, gained: Counts::default() }
     }
 
-    /// Takes in the ticks the span has gained, and lets go of those it has lost.
-    pub(super) fn advance(&mut self, series: &Deltas, span: &Span) {
+    /// Takes in the ticks the span has gained, and lets go of those it has lost. `latest` is what
+    /// the newest tick brought, which need not be decoded again.
+    pub(super) fn advance(
+        &mut self,
+        series: &Deltas,
+        span: &Span,
+        latest: Option<&Delta>,
+        buffer: &mut Vec<u8>,
+    ) {
         let Some(log) = &series.log else { return };
         let end = log.first + log.ends.len() as u64;
         for tick in self.seen.max(log.first)..span.high.min(end) {
             if self.samples == 0 {
                 self.first = tick;
+            } else if let Some(delta) = latest.filter(|_| tick + 1 == end) {
+                self.gained.add(delta);
             } else {
-                log.each(tick, |item| self.gained.apply(item, u64::wrapping_add));
+                log.change(tick, &mut self.gained, u64::wrapping_add, buffer);
             }
             self.last = tick;
             self.samples += 1;
@@ -261,7 +313,7 @@ impl HistogramWindow {
                 break;
             }
             self.first += 1;
-            log.each(self.first, |item| self.gained.apply(item, u64::wrapping_sub));
+            log.change(self.first, &mut self.gained, u64::wrapping_sub, buffer);
         }
         self.gained.sum =
             if self.samples < 2 { 0.0 } else { log.sum(self.last) - log.sum(self.first) };

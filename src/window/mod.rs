@@ -97,6 +97,8 @@ pub(crate) struct Store {
     histogram_ids: HashMap<SeriesId, u32>,
     windows: Vec<HistogramWindow>,
     window_ids: HashMap<(u32, SpanId), u32>,
+    /// One encoded delta, again and again.
+    buffer: Vec<u8>,
 }
 
 impl Store {
@@ -115,6 +117,7 @@ impl Store {
             histogram_ids: HashMap::new(),
             windows: Vec::new(),
             window_ids: HashMap::new(),
+            buffer: Vec::new(),
         }
     }
 
@@ -223,7 +226,7 @@ impl Store {
         let (series, deltas) = &mut self.histograms[histogram.0 as usize];
         let newborn = series.index() >= self.known && self.line.next() > 0;
         if deltas.keep(span, ticks, &self.line) && newborn {
-            deltas.push(self.line.next() - 1, &Default::default());
+            deltas.push(self.line.next() - 1, &Delta::default(), &mut self.buffer);
         }
         let at = *self.window_ids.entry((histogram.0, span)).or_insert_with(|| {
             self.windows.push(HistogramWindow::new(histogram.0, span));
@@ -240,7 +243,7 @@ impl Store {
         }
         for (series, deltas) in &mut self.histograms {
             if let Some(Reading::Histogram(at)) = frame.readings.get(series.index()) {
-                deltas.push(tick, frame.delta(*at));
+                deltas.push(tick, frame.delta(*at), &mut self.buffer);
             }
         }
         for window in &mut self.counters {
@@ -249,8 +252,12 @@ impl Store {
             }
         }
         for window in &mut self.windows {
-            let (_, deltas) = &self.histograms[window.series as usize];
-            window.advance(deltas, self.line.get(window.span));
+            let (series, deltas) = &self.histograms[window.series as usize];
+            let latest = match frame.readings.get(series.index()) {
+                Some(Reading::Histogram(at)) => Some(frame.delta(*at)),
+                _ => None,
+            };
+            window.advance(deltas, self.line.get(window.span), latest, &mut self.buffer);
         }
         for followed in &mut self.floats {
             if let Some(ring) = &mut followed.ring {
