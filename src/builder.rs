@@ -13,7 +13,7 @@ use crate::{
     handle::{self, Highwater},
     name::Unit,
     registry::{DEFAULT_CARDINALITY_LIMIT, Registry},
-    rule::{self, Adjust, Evaluator, Rule},
+    rule::{self, Adjust, DEFAULT_BUDGET, Evaluator, Rule},
     sample::{self, Sampler},
     sync::Arc,
 };
@@ -22,6 +22,9 @@ const DEFAULT_TICK: Duration = Duration::from_secs(1);
 
 /// What the cardinality limit may be.
 const CARDINALITY_RANGE: std::ops::RangeInclusive<usize> = 100..=1_000_000;
+
+/// What the windows' budget may be.
+const WINDOW_BUDGET_RANGE: std::ops::RangeInclusive<usize> = 1 << 20..=1 << 30;
 
 /// Says what an instance is made of; from [`Highwater::builder`].
 ///
@@ -33,6 +36,7 @@ pub struct Builder {
     resource: Vec<(String, String)>,
     tick: Duration,
     cardinality_limit: usize,
+    window_budget: usize,
     described: Vec<(String, String, String)>,
     samplers: Vec<Box<dyn Sampler>>,
     without: Vec<String>,
@@ -49,6 +53,7 @@ impl Builder {
             resource: Vec::new(),
             tick: DEFAULT_TICK,
             cardinality_limit: DEFAULT_CARDINALITY_LIMIT,
+            window_budget: DEFAULT_BUDGET,
             described: Vec::new(),
             samplers: Vec::new(),
             without: Vec::new(),
@@ -77,6 +82,17 @@ impl Builder {
     /// own series must fit) to 1,000,000. Those beyond are recorded together in one series with `otel.metric.overflow`, and counted.
     pub fn cardinality_limit(mut self, label_sets: usize) -> Self {
         self.cardinality_limit = label_sets;
+        self
+    }
+
+    /// How many bytes the windows of all rules may take: 64 MiB by default, 1 MiB to 1 GiB. Rules
+    /// that need more are refused at the start; one whose series come to need more later is in the
+    /// state *error*. What they hold is `highwater.own.memory{component="windows"}`.
+    ///
+    /// At ticks of 1 s a window takes up to 7 KiB of a gauge or counter and about 60 KiB of a
+    /// histogram with forty populated buckets, however long it is.
+    pub fn window_budget(mut self, bytes: usize) -> Self {
+        self.window_budget = bytes;
         self
     }
 
@@ -200,6 +216,10 @@ impl Builder {
             let value = self.cardinality_limit.to_string();
             problems.push(setting("cardinality limit", value, "it must be from 100 to 1,000,000"));
         }
+        if !WINDOW_BUDGET_RANGE.contains(&self.window_budget) {
+            let value = format!("{} bytes", self.window_budget);
+            problems.push(setting("window budget", value, "it must be from 1 MiB to 1 GiB"));
+        }
         for (key, value) in &self.resource {
             if key.trim().is_empty() {
                 problems.push(setting(
@@ -221,7 +241,12 @@ impl Builder {
                 problems.push(Problem::Unit { metric: metric.clone(), unknown });
             }
         }
-        if let Err(wrong) = Evaluator::new(self.all_rules(), self.checked_tick()) {
+        let budget = match WINDOW_BUDGET_RANGE.contains(&self.window_budget) {
+            true => self.window_budget,
+            false => DEFAULT_BUDGET,
+        };
+        let evaluator = Evaluator::with_budget(self.all_rules(), self.checked_tick(), budget);
+        if let Err(wrong) = evaluator {
             problems.extend(wrong.into_iter().map(Problem::Rule));
         }
         problems.extend(self.export.check().into_iter().map(Problem::Export));
@@ -256,7 +281,7 @@ impl Builder {
         let mut mistakes = env.mistakes;
         let tick = env.tick.unwrap_or(self.tick);
         for (name, change) in env.rules {
-            match adjusted(&rules, &name, &change, tick) {
+            match adjusted(&rules, &name, &change, tick, self.window_budget) {
                 Ok(changed) => rules = changed,
                 Err(why) => mistakes.push(format!("HIGHWATER_RULES: {name:?}: {why}")),
             }
@@ -293,7 +318,7 @@ impl Builder {
         samplers.extend(self.samplers);
 
         let handle_rules = rules.clone();
-        let evaluator = Evaluator::new(rules, tick)
+        let evaluator = Evaluator::with_budget(rules, tick, self.window_budget)
             .map_err(|wrong| Error(wrong.into_iter().map(Problem::Rule).collect()))?;
         let engine = Engine::start(Plan {
             registry: registry.clone(),
@@ -319,6 +344,7 @@ fn adjusted(
     name: &str,
     change: &Adjust,
     tick: Duration,
+    budget: usize,
 ) -> Result<Vec<Rule>, String> {
     if !rules.iter().any(|rule| rule.name() == name) {
         return Err("no such rule".to_owned());
@@ -332,7 +358,7 @@ fn adjusted(
             changed.push(rule);
         }
     }
-    match Evaluator::new(changed.clone(), tick) {
+    match Evaluator::with_budget(changed.clone(), tick, budget) {
         Ok(_) => Ok(changed),
         Err(wrong) => Err(wrong.first().map(ToString::to_string).unwrap_or_default()),
     }

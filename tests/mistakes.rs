@@ -12,6 +12,7 @@ fn all_mistakes_in_code_come_together() {
     let error: Error = Highwater::builder(" ")
         .tick(Duration::ZERO)
         .cardinality_limit(0)
+        .window_budget(7)
         .resource("", "prod")
         .describe("queue.depth", "furlong", "")
         .rule(rule::alert("").when(rule::gauge("a").above(1.0)))
@@ -26,6 +27,7 @@ fn all_mistakes_in_code_come_together() {
         "service name is \" \"",
         "tick is 0ns: it must be from 100 ms to 60 s",
         "cardinality limit is 0",
+        "window budget is 7 bytes: it must be from 1 MiB to 1 GiB",
         "resource attribute",
         "unknown unit \"furlong\"",
         "Band",
@@ -35,7 +37,7 @@ fn all_mistakes_in_code_come_together() {
     ] {
         assert!(text.contains(part), "{part:?} is not in:\n{text}");
     }
-    assert!(error.problems().len() >= 10, "{text}");
+    assert!(error.problems().len() >= 11, "{text}");
     assert!(error.problems().iter().any(|problem| matches!(problem, Problem::Rule(_))));
 }
 

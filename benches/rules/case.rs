@@ -29,10 +29,17 @@ pub(crate) const BUCKETS: usize = 40;
 pub(crate) const THRESHOLDS: &str = "1,000 threshold rules";
 pub(crate) const FAN: &str = "1 rule over 1,000 series";
 pub(crate) const QUANTILES: &str = "1,000 quantile rules, 40 adjacent buckets";
+const HOUR: &str = "1,000 quantile rules over an hour";
 const SCATTERED: &str = "1,000 quantile rules, 40 of 128 buckets";
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![thresholds(), fan(), quantiles(QUANTILES, WINDOW, 1), quantiles(SCATTERED, WINDOW, 3)]
+    vec![
+        thresholds(),
+        fan(),
+        quantiles(QUANTILES, WINDOW, 1),
+        quantiles(SCATTERED, WINDOW, 3),
+        quantiles(HOUR, Duration::from_secs(3_600), 1),
+    ]
 }
 
 fn start(rules: Vec<Rule>) -> Ruling {

@@ -1,11 +1,15 @@
 //! One rule at work: its bound plan and its alerts.
 
-use std::{collections::HashMap, time::SystemTime};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 
 use super::{
     bind::{Binder, Limit, Slot},
     builder::{ALERT_NAME, Compiled},
     evaluator::Status,
+    expr::Selector,
     index::{Index, may_take},
     lifecycle::{Life, Seen, Step},
     plan::{Context, Failure, NodeId, Plan, Value},
@@ -90,6 +94,15 @@ impl ActiveRule {
     /// Whether a metric of this name may have series for this rule.
     pub(crate) fn may_select(&self, name: &str) -> bool {
         self.compiled.selectors().any(|selector| may_take(selector, name))
+    }
+
+    /// Calls `each` with every window it looks through: of what, how far back, whether surely of
+    /// histograms.
+    pub(crate) fn windows(&self, each: &mut impl FnMut(&Selector, Duration, bool)) {
+        let Compiled { raise, hold, value, .. } = &self.compiled;
+        for expr in [raise, value].into_iter().chain(hold) {
+            expr.windows(false, each);
+        }
     }
 
     /// Resolves its expressions; its alerts live on.

@@ -23,7 +23,7 @@ use crate::{
     instrument::SCALE,
     name::Labels,
     registry::{Kind, Series},
-    window::{LOOKBACK, OverBudget, Part, Store},
+    window::{Fold, LOOKBACK, OverBudget, Part, Store},
 };
 
 /// What a value was compared with.
@@ -140,13 +140,12 @@ impl<'a> Binder<'a> {
                 continue; // what a histogram was in all some time ago is not kept
             } else {
                 let Some(part) = part(&selected, selector) else { continue };
-                let float = self.store.follow(selected.series.id, part);
+                let id = selected.series.id;
                 if selector.offset.is_zero() {
-                    Source::Now(float)
+                    Source::Now(self.store.follow(id, part))
                 } else {
                     let span = self.store.span(LOOKBACK, selector.offset);
-                    self.store.keep(float, span)?;
-                    Source::Then(float, span)
+                    Source::Then(self.store.keep(id, part, Fold::Last, span)?, span)
                 }
             };
             sources.push(source);
@@ -175,28 +174,24 @@ impl<'a> Binder<'a> {
             let window = if histogram {
                 match function {
                     Function::Rate | Function::Increase => {
-                        let followed = self.store.histogram(id);
-                        Window::Histogram(self.store.histogram_window(followed, span)?)
+                        Window::Histogram(self.store.histogram_window(id, span)?)
                     }
                     // A histogram has a sample wherever its count has.
                     Function::CountOverTime
                     | Function::PresentOverTime
                     | Function::AbsentOverTime => {
-                        let count = self.store.follow(id, Part::Count);
-                        self.store.keep(count, span)?;
-                        Window::Samples(count)
+                        let fold = fold(function);
+                        Window::Samples(self.store.keep(id, Part::Count, fold, span)?)
                     }
                     // Of numbers only: histograms are passed over, as Prometheus does.
                     _ => continue,
                 }
             } else {
                 let Some(part) = part(&selected, selector) else { continue };
-                let float = self.store.follow(id, part);
                 if of_gain {
-                    Window::Counter(self.store.counter(float, span)?)
+                    Window::Counter(self.store.counter(id, part, span)?)
                 } else {
-                    self.store.keep(float, span)?;
-                    Window::Samples(float)
+                    Window::Samples(self.store.keep(id, part, fold(function), span)?)
                 }
             };
             windows.push(window);
@@ -449,6 +444,20 @@ fn native(expr: &Expr, index: &Index) -> Option<Expr> {
         }
         _ => return None,
     })
+}
+
+/// What one sample of a long window must say of its ticks for this function of it.
+fn fold(function: Function) -> Fold {
+    match function {
+        Function::MaxOverTime => Fold::Max,
+        Function::MinOverTime => Fold::Min,
+        Function::AvgOverTime => Fold::Mean,
+        Function::SumOverTime => Fold::Sum,
+        Function::CountOverTime | Function::PresentOverTime | Function::AbsentOverTime => {
+            Fold::Count
+        }
+        _ => Fold::Last,
+    }
 }
 
 fn is_histogram(selected: &Selected<'_>) -> bool {

@@ -14,7 +14,6 @@ use super::{
 use crate::{
     event::{RuleInfo, Severity},
     name::Labels,
-    window::LOOKBACK,
 };
 
 /// An alert's name among its labels.
@@ -399,22 +398,5 @@ impl Compiled {
     pub(crate) fn selectors(&self) -> impl Iterator<Item = &Selector> {
         let all = [&self.raise, &self.value].into_iter().chain(&self.hold);
         all.flat_map(Expr::selectors)
-    }
-
-    /// How far back it looks.
-    pub(crate) fn reaches(&self) -> Vec<Duration> {
-        let mut found = Vec::new();
-        for expr in [&self.raise, &self.value].into_iter().chain(&self.hold) {
-            expr.walk(&mut |expr| match expr {
-                Expr::Range(selector, range) => found.push(*range + selector.offset),
-                Expr::Select(selector) if !selector.offset.is_zero() => {
-                    found.push(LOOKBACK + selector.offset);
-                }
-                _ => {}
-            });
-        }
-        found.sort_unstable();
-        found.dedup();
-        found
     }
 }

@@ -129,13 +129,16 @@ pub enum Mistake {
     /// A classic bucket is selected by no bound of its own.
     #[error("{0:?} must be selected by le=\"…\" unless it is within histogram_quantile")]
     Buckets(String),
-    /// All windows together have a budget; one series of this rule alone is over it.
-    #[error("a window of {reach:?} takes {needed} bytes a series, allowed are {budget} for all")]
+    /// All windows together have a budget; of the rules that are over it, those that need most are
+    /// told.
+    #[error(
+        "its windows take at least {needed} bytes, those of all rules {all}; allowed are {budget}"
+    )]
     Budget {
-        /// The window and its offset.
-        reach: Duration,
-        /// What one series needs.
+        /// What this rule needs, with one series for each of its selectors.
         needed: usize,
+        /// What all need.
+        all: usize,
         /// What all may take.
         budget: usize,
     },

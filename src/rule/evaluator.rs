@@ -24,7 +24,7 @@ use crate::{
     name::Labels,
     registry::{Frame, Series},
     sync::Arc,
-    window::{DEFAULT_BUDGET, Store},
+    window::{DEFAULT_BUDGET, Store, estimate},
 };
 
 /// Where one alert stands, or a rule that has none.
@@ -77,7 +77,6 @@ impl Evaluator {
         tick: Duration,
         budget: usize,
     ) -> Result<Self, Vec<Error>> {
-        let store = Store::new(tick, budget);
         let (mut active, mut errors) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
         for rule in rules.iter().filter(|rule| rule.enabled) {
@@ -87,25 +86,17 @@ impl Evaluator {
                 errors.push(Error { rule: rule.name.clone(), mistake });
             }
             match rule.compile(tick) {
-                Ok(compiled) => {
-                    for reach in compiled.reaches() {
-                        let needed = store.bytes_for(reach);
-                        if needed > budget {
-                            let mistake = Mistake::Budget { reach, needed, budget };
-                            errors.push(Error { rule: rule.name.clone(), mistake });
-                        }
-                    }
-                    active.push(ActiveRule::new(compiled));
-                }
+                Ok(compiled) => active.push(ActiveRule::new(compiled)),
                 Err(more) => errors.extend(more),
             }
         }
+        errors.extend(over_budget(&active, tick, budget));
         if !errors.is_empty() {
             return Err(errors);
         }
         Ok(Self {
             rules: active,
-            store,
+            store: Store::new(tick, budget),
             index: Index::default(),
             scratch: Scratch::default(),
             tick,
@@ -185,6 +176,39 @@ impl Evaluator {
             failures: self.failures,
         }
     }
+}
+
+/// How many rules are told that they are over the budget.
+const TOLD: usize = 10;
+
+/// The greediest rules, if all together need more than there is even with one series each.
+fn over_budget(rules: &[ActiveRule], tick: Duration, budget: usize) -> Vec<Error> {
+    let mut known = HashSet::new();
+    let mut all = 0_usize;
+    let mut needs: Vec<(usize, &ActiveRule)> = Vec::new();
+    for rule in rules {
+        let (mut own, mut needed) = (HashSet::new(), 0_usize);
+        rule.windows(&mut |selector, reach, histogram| {
+            let bytes = estimate(reach, tick, histogram);
+            let window = (selector.to_string(), reach);
+            if own.insert(window.clone()) {
+                needed = needed.saturating_add(bytes);
+            }
+            if known.insert(window) {
+                all = all.saturating_add(bytes);
+            }
+        });
+        needs.push((needed, rule));
+    }
+    if all <= budget {
+        return Vec::new();
+    }
+    needs.sort_by_key(|(needed, _)| std::cmp::Reverse(*needed));
+    let error = |(needed, rule): (usize, &ActiveRule)| Error {
+        rule: rule.info().name.to_string(),
+        mistake: Mistake::Budget { needed, all, budget },
+    };
+    needs.into_iter().take(TOLD).map(error).collect()
 }
 
 pub(super) fn nanos(duration: Duration) -> u64 {

@@ -7,6 +7,8 @@ use std::{fmt, time::Duration};
 
 use regex_lite::Regex;
 
+use crate::window::LOOKBACK;
+
 /// The key of the metric's name among the labels, as in PromQL.
 pub(crate) const NAME: &str = "__name__";
 
@@ -418,6 +420,34 @@ impl Expr {
             }
         });
         found
+    }
+
+    /// Calls `each` with every window: of what, how far back, and whether it is surely one of
+    /// histograms.
+    pub(crate) fn windows(
+        &self,
+        histogram: bool,
+        each: &mut impl FnMut(&Selector, Duration, bool),
+    ) {
+        match self {
+            Self::Number(_) => {}
+            Self::Select(selector) if selector.offset.is_zero() => {}
+            Self::Select(selector) => each(selector, LOOKBACK + selector.offset, false),
+            Self::Range(selector, range) => each(selector, *range + selector.offset, histogram),
+            Self::Negate(of) => of.windows(histogram, each),
+            Self::Binary(binary) => {
+                binary.left.windows(histogram, each);
+                binary.right.windows(histogram, each);
+            }
+            Self::Aggregate(aggregate) => aggregate.of.windows(histogram, each),
+            Self::Call(function, arguments) => {
+                let histogram = match function {
+                    Function::Rate | Function::Increase => histogram,
+                    function => function.as_str().starts_with("histogram_"),
+                };
+                arguments.iter().for_each(|argument| argument.windows(histogram, each));
+            }
+        }
     }
 
     fn precedence(&self) -> u8 {

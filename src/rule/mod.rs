@@ -63,4 +63,5 @@ pub use value::{
     Counter, Distribution, Quantile, Value, counter, gauge, histogram, queries, query,
 };
 
+pub(crate) use crate::window::DEFAULT_BUDGET;
 pub(crate) use evaluator::{Evaluator, Status};

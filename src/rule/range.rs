@@ -119,6 +119,11 @@ fn samples(
             }
             Some(f64::from(found))
         }
+        // Each sample of a long window says how many it stands for.
+        Function::CountOverTime if store.is_coarse(span) => {
+            values().next()?;
+            Some(sum(values()))
+        }
         Function::CountOverTime => Some(count()).filter(|count| *count > 0.0),
         Function::PresentOverTime | Function::AbsentOverTime => all().next().map(|_| 1.0),
         Function::LastOverTime => values().next_back(),

@@ -379,10 +379,84 @@ fn all_mistakes_are_told_together() {
 }
 
 #[test]
-fn a_window_over_the_budget_is_refused_at_load() {
-    let rule = alert("Long").when(counter("a").rate(secs(86_400)).above(1.0));
-    let errors = Evaluator::with_budget(vec![rule], secs(1), 100_000).unwrap_err();
-    assert!(matches!(errors[0].mistake, Mistake::Budget { needed: 691_216, .. }), "{errors:?}");
+fn windows_over_the_budget_are_refused_at_load_with_what_each_rule_needs() {
+    let day = secs(86_400);
+    let rules = || {
+        vec![
+            alert("Short").when(counter("a").rate(secs(60)).above(1.0)),
+            alert("Long").when(query("q").quantile(0.9).over(day).above(1.0)),
+            alert("Shared").when(counter("a").rate(secs(60)).above(2.0)),
+        ]
+    };
+    let needed = 677 * 64 + 62 * 8;
+    assert!(Evaluator::with_budget(rules(), secs(1), needed).is_ok());
+    let errors = Evaluator::with_budget(rules(), secs(1), needed - 1).unwrap_err();
+    let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        texts[..2],
+        [
+            "rule \"Long\": its windows take at least 43328 bytes, those of all rules 43824; allowed are 43823",
+            "rule \"Short\": its windows take at least 496 bytes, those of all rules 43824; allowed are 43823",
+        ]
+    );
+}
+
+#[test]
+fn what_is_born_over_the_budget_is_an_error_of_its_rule() {
+    let rule = alert("Busy").when(counter("n").rate(secs(60)).above(1e9));
+    let mut world = World::new(secs(1), [rule.clone()]);
+    world.rules = Evaluator::with_budget(vec![rule], secs(1), 600).unwrap();
+    world.registry.counter("n", &Labels::new([("a", "1")])).increment(1);
+    world.step();
+    assert_eq!(world.rules.errors().count(), 0);
+    world.registry.counter("n", &Labels::new([("a", "2")])).increment(1);
+    world.step();
+    let (_, error) = world.rules.errors().next().unwrap();
+    assert_eq!(error, "the windows of all rules would take 992 bytes, allowed are 600");
+}
+
+#[test]
+fn a_long_window_holds_what_a_short_one_does_and_loses_nothing() {
+    let hour = secs(3_600);
+    let rules = [
+        alert("Count").when(counter("n").increase(hour).above(1e9)),
+        alert("P50").when(query("q").quantile(0.5).over(hour).above(1e9)),
+        alert("Calls").when(query("q").count(hour).above(1e9)),
+        alert("Peak").when(promql("max_over_time(t[1h]) > 1e9")),
+        alert("Least").when(promql("min_over_time(t[1h]) > 1e9")),
+        alert("Mean").when(promql("avg_over_time(t[1h]) > 1e9")),
+        alert("Samples").when(promql("count_over_time(t[1h]) > 1e9")),
+        alert("Sum").when(promql("sum_over_time(t[1h]) > 1e9")),
+    ];
+    let mut world = World::new(secs(1), rules);
+    let counter = world.registry.counter("n", &Labels::empty());
+    let calls = world.query("q", "");
+    for second in 0..9_000_u32 {
+        counter.increment(2);
+        calls.record(if second < 5_000 { 0.1 } else { 1.0 });
+        // A peak and a trough of one tick each, none of which is sampled.
+        let value = match second {
+            7_001 => 100.0,
+            7_002 => -100.0,
+            _ => 10.0,
+        };
+        world.set("t", [], value);
+        world.step();
+    }
+    let values: Vec<_> = world.rules.status().map(|status| status.value.unwrap()).collect();
+    // The hour's borders are off by at most four ticks of four seconds.
+    let near = |found: f64, wanted: f64| {
+        assert!((found / wanted - 1.0).abs() < 2.0 / 450.0, "{found} for {wanted}");
+    };
+    near(values[0], 7_200.0);
+    assert!((0.97..1.03).contains(&values[1]), "{}", values[1]);
+    near(values[2], 3_600.0);
+    assert_eq!(values[3..5], [100.0, -100.0]);
+    near(values[5], 10.0);
+    near(values[6], 3_600.0);
+    near(values[7], 36_000.0);
+    let bytes = world.rules.stats().window_bytes;
+    assert!(bytes < 100_000, "{bytes}");
 }
 
 #[test]

@@ -68,6 +68,10 @@ impl Ring {
     pub(super) fn clear(&mut self) {
         self.values.clear();
     }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.values.capacity() * size_of::<f64>()
+    }
 }
 
 /// The running state of one counter over one window: what it gained is `last - first + resets`.

@@ -66,6 +66,10 @@ impl Dense {
         }
     }
 
+    fn populated(&self) -> impl Iterator<Item = (i32, u64)> + '_ {
+        (self.offset..).zip(self.counts.iter().copied()).filter(|(_, count)| *count > 0)
+    }
+
     fn clear(&mut self) {
         self.counts.clear();
     }
@@ -129,11 +133,20 @@ impl<F: Fn(u64, u64) -> u64> Visit for Change<'_, F> {
     }
 }
 
+/// What pushing needs and nobody keeps.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    record: Vec<u8>,
+    sides: [Vec<(i32, u64)>; 2],
+}
+
 /// One histogram series.
 #[derive(Debug)]
 pub(super) struct Deltas {
     /// All since it is tracked.
     pub(super) total: Counts,
+    /// What has come since the last tick of a coarse tier.
+    pending: Option<Box<Counts>>,
     log: Option<Log>,
 }
 
@@ -152,8 +165,15 @@ struct Log {
 }
 
 impl Deltas {
-    pub(super) fn new() -> Self {
-        Self { total: Counts::default(), log: None }
+    /// Of the fine tier, or of a coarse one.
+    pub(super) fn new(coarse: bool) -> Self {
+        let pending = coarse.then(Box::default);
+        Self { total: Counts::default(), pending, log: None }
+    }
+
+    /// The longest span that is kept.
+    pub(super) fn widest(&self) -> Option<SpanId> {
+        self.log.as_ref().map(|log| log.widest)
     }
 
     /// Keeps the deltas of a span from now on; whether that is new.
@@ -179,20 +199,34 @@ impl Deltas {
         }
     }
 
-    /// Takes in a tick; `buffer` is anybody's.
-    pub(super) fn push(&mut self, tick: Tick, delta: &Delta, buffer: &mut Vec<u8>) {
+    /// Takes in what a tick brought; its tier's tick, if this is one.
+    pub(super) fn push(&mut self, tick: Option<Tick>, delta: &Delta, buffers: &mut Buffers) {
         self.total.add(delta);
-        let Some(log) = &mut self.log else { return };
+        if let Some(pending) = &mut self.pending {
+            pending.add(delta);
+        }
+        let (Some(log), Some(tick)) = (&mut self.log, tick) else { return };
         if log.ends.is_empty() {
             (log.first, log.base) = (tick, 0);
         }
-        buffer.clear();
-        codec::encode(delta.zero, &delta.positive, &delta.negative, buffer);
-        // Grown by an eighth at a time: doubling would waste what the coding saves.
-        if log.bytes.capacity() - log.bytes.len() < buffer.len() {
-            log.bytes.reserve_exact(buffer.len().max(log.bytes.len() / 8));
+        let Buffers { record, sides: [positive, negative] } = buffers;
+        record.clear();
+        if let Some(pending) = &mut self.pending {
+            for (side, all) in [(&mut *positive, &pending.positive), (negative, &pending.negative)]
+            {
+                side.clear();
+                side.extend(all.populated());
+            }
+            codec::encode(pending.zero, positive, negative, record);
+            pending.clear();
+        } else {
+            codec::encode(delta.zero, &delta.positive, &delta.negative, record);
         }
-        log.bytes.extend(&*buffer);
+        // Grown by an eighth at a time: doubling would waste what the coding saves.
+        if log.bytes.capacity() - log.bytes.len() < record.len() {
+            log.bytes.reserve_exact(record.len().max(log.bytes.len() / 8));
+        }
+        log.bytes.extend(&*record);
         log.ends.push_back(log.base.wrapping_add(log.bytes.len() as u32));
         log.sums.push_back(self.total.sum);
     }
@@ -211,6 +245,9 @@ impl Deltas {
     }
 
     pub(super) fn clear(&mut self) {
+        if let Some(pending) = &mut self.pending {
+            pending.clear();
+        }
         if let Some(log) = &mut self.log {
             log.ends.clear();
             log.sums.clear();
@@ -225,7 +262,8 @@ impl Deltas {
                 + log.ends.capacity() * size_of::<u32>()
                 + log.sums.capacity() * size_of::<f64>()
         });
-        log + self.total.bytes()
+        let pending = self.pending.as_ref().map_or(0, |pending| pending.bytes());
+        log + pending + self.total.bytes() + size_of::<Self>()
     }
 }
 
@@ -236,7 +274,7 @@ impl Log {
         tick: Tick,
         counts: &mut Counts,
         by: impl Fn(u64, u64) -> u64,
-        buffer: &mut Vec<u8>,
+        buffers: &mut Buffers,
     ) {
         let Some(at) = tick.checked_sub(self.first).map(|at| at as usize) else { return };
         let start = if at == 0 { Some(self.base) } else { self.ends.get(at - 1).copied() };
@@ -251,9 +289,9 @@ impl Log {
             codec::decode(&back[start - front.len()..end - front.len()], &mut change);
         } else {
             // Once a turn of the ring.
-            buffer.clear();
-            buffer.extend(self.bytes.range(start..end));
-            codec::decode(buffer, &mut change);
+            buffers.record.clear();
+            buffers.record.extend(self.bytes.range(start..end));
+            codec::decode(&buffers.record, &mut change);
         }
     }
 
@@ -290,7 +328,7 @@ impl HistogramWindow {
         series: &Deltas,
         span: &Span,
         latest: Option<&Delta>,
-        buffer: &mut Vec<u8>,
+        buffers: &mut Buffers,
     ) {
         let Some(log) = &series.log else { return };
         let end = log.first + log.ends.len() as u64;
@@ -300,7 +338,7 @@ impl HistogramWindow {
             } else if let Some(delta) = latest.filter(|_| tick + 1 == end) {
                 self.gained.add(delta);
             } else {
-                log.change(tick, &mut self.gained, u64::wrapping_add, buffer);
+                log.change(tick, &mut self.gained, u64::wrapping_add, buffers);
             }
             self.last = tick;
             self.samples += 1;
@@ -313,7 +351,7 @@ impl HistogramWindow {
                 break;
             }
             self.first += 1;
-            log.change(self.first, &mut self.gained, u64::wrapping_sub, buffer);
+            log.change(self.first, &mut self.gained, u64::wrapping_sub, buffers);
         }
         self.gained.sum =
             if self.samples < 2 { 0.0 } else { log.sum(self.last) - log.sum(self.first) };

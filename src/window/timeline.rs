@@ -11,7 +11,11 @@ pub(crate) type Tick = u64;
 
 /// Which distinct (range, offset) a window has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct SpanId(u32);
+pub(crate) struct SpanId {
+    /// Which of a store's timelines it is of.
+    pub(super) tier: u8,
+    at: u32,
+}
 
 /// The ticks `t` with `now - offset - range < t <= now - offset`: open on the left, as Prometheus 3
 /// has it.
@@ -32,6 +36,7 @@ pub(crate) struct Timeline {
     /// The number of `times[0]`.
     first: Tick,
     spans: Vec<Span>,
+    tier: u8,
 }
 
 pub(super) fn nanos(duration: Duration) -> u64 {
@@ -39,6 +44,10 @@ pub(super) fn nanos(duration: Duration) -> u64 {
 }
 
 impl Timeline {
+    pub(super) fn new(tier: u8) -> Self {
+        Self { tier, ..Self::default() }
+    }
+
     /// The span of this range and offset, made if it is new.
     pub(super) fn span(&mut self, range: Duration, offset: Duration) -> SpanId {
         let (range, offset) = (nanos(range), nanos(offset));
@@ -51,11 +60,11 @@ impl Timeline {
             self.spans.push(span);
             self.spans.len() - 1
         });
-        SpanId(at as u32)
+        SpanId { tier: self.tier, at: at as u32 }
     }
 
     pub(super) fn get(&self, span: SpanId) -> &Span {
-        &self.spans[span.0 as usize]
+        &self.spans[span.at as usize]
     }
 
     /// Its length and how far it lies back, in seconds.

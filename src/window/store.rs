@@ -1,0 +1,520 @@
+//! Which series are followed, in which tiers, and what they take.
+
+use std::{collections::HashMap, time::Duration};
+
+use super::{
+    FINE,
+    float::{CounterWindow, Gain, Ring, STALE, is_stale},
+    histogram::{Buffers, Counts, Deltas, HistogramWindow},
+    timeline::{SpanId, Tick, Timeline, nanos},
+};
+use crate::{
+    instrument::Delta,
+    registry::{Frame, Reading, SeriesId},
+};
+
+/// Unless told otherwise, what all windows together may take.
+pub(crate) const DEFAULT_BUDGET: usize = 64 << 20;
+
+/// What a tick of a histogram takes at some forty populated buckets.
+const HISTOGRAM_TICK: usize = 64;
+
+/// Which number of a series is followed: a histogram has two plain ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Part {
+    /// A gauge's value, a sum's total.
+    Value,
+    /// How many values a histogram has recorded.
+    Count,
+    /// Their sum.
+    Sum,
+    /// How many of them lie in this bucket or below it.
+    UpTo(i32),
+}
+
+/// What a sample of a coarse tier is made of: the ticks since the one before. In the fine tier all
+/// are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Fold {
+    Last,
+    Max,
+    Min,
+    Mean,
+    Sum,
+    Count,
+}
+
+/// A followed number of a series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FloatId(u32);
+/// What a counter gained over one window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CounterId(u32);
+/// A followed histogram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HistogramId(u32);
+/// What a histogram gained over one window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HistogramWindowId(u32);
+
+/// The windows would take more than they may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the windows of all rules would take {needed} bytes, allowed are {budget}")]
+pub(crate) struct OverBudget {
+    needed: usize,
+    budget: usize,
+}
+
+#[derive(Debug)]
+struct Followed {
+    series: SeriesId,
+    part: Part,
+    fold: Fold,
+    tier: u8,
+    current: f64,
+    /// A histogram's sum and count are added up here.
+    total: f64,
+    /// What the ticks since the last sample come to, and how many had one.
+    folded: (f64, u32),
+    ring: Option<Ring>,
+}
+
+#[derive(Debug)]
+struct FollowedHistogram {
+    series: SeriesId,
+    tier: u8,
+    deltas: Deltas,
+}
+
+/// Which ticks are sampled, and when they were.
+#[derive(Debug)]
+struct Tier {
+    /// One tick in so many.
+    stride: u64,
+    line: Timeline,
+    /// What the tick that is being pushed is to this tier, if anything.
+    pushed: Option<Tick>,
+}
+
+/// All windows of one instance.
+#[derive(Debug)]
+pub(crate) struct Store {
+    tick: Duration,
+    budget: usize,
+    /// What has been set aside.
+    held: usize,
+    /// How many ticks there were.
+    ticks: u64,
+    /// The fine one first.
+    tiers: Vec<Tier>,
+    /// How many series the frame before had: those past it are newborn.
+    known: usize,
+    floats: Vec<Followed>,
+    float_ids: HashMap<(SeriesId, Part, Fold, u8), u32>,
+    counters: Vec<CounterWindow>,
+    counter_ids: HashMap<(u32, SpanId), u32>,
+    histograms: Vec<FollowedHistogram>,
+    histogram_ids: HashMap<(SeriesId, u8), u32>,
+    windows: Vec<HistogramWindow>,
+    window_ids: HashMap<(u32, SpanId), u32>,
+    buffers: Buffers,
+}
+
+/// One tick in how many a window of this reach samples, and how many samples it holds then: one
+/// more than fit, as a tick is pushed before the oldest is dropped, and one for jitter.
+fn shape(reach: Duration, tick: Duration) -> (u64, usize) {
+    let ticks = reach.as_nanos().div_ceil(tick.as_nanos().max(1));
+    let ticks = u64::try_from(ticks).unwrap_or(u64::MAX);
+    let stride = ticks.div_ceil(FINE).max(1).checked_next_power_of_two().unwrap_or(1 << 63);
+    (stride, ticks.div_ceil(stride) as usize + 2)
+}
+
+/// About what one series takes in a window of this reach.
+pub(crate) fn estimate(reach: Duration, tick: Duration, histogram: bool) -> usize {
+    let (_, samples) = shape(reach, tick);
+    samples * if histogram { HISTOGRAM_TICK } else { size_of::<f64>() }
+}
+
+impl Store {
+    pub(crate) fn new(tick: Duration, budget: usize) -> Self {
+        Self {
+            tick,
+            budget,
+            held: 0,
+            ticks: 0,
+            tiers: vec![Tier { stride: 1, line: Timeline::new(0), pushed: None }],
+            known: 0,
+            floats: Vec::new(),
+            float_ids: HashMap::new(),
+            counters: Vec::new(),
+            counter_ids: HashMap::new(),
+            histograms: Vec::new(),
+            histogram_ids: HashMap::new(),
+            windows: Vec::new(),
+            window_ids: HashMap::new(),
+            buffers: Buffers::default(),
+        }
+    }
+
+    /// The span of this range and offset; spans are shared by all series.
+    pub(crate) fn span(&mut self, range: Duration, offset: Duration) -> SpanId {
+        let (stride, _) = shape(range.saturating_add(offset), self.tick);
+        let tier = self.tiers.iter().position(|tier| tier.stride == stride).unwrap_or_else(|| {
+            // There are no more than 64 powers of two.
+            let line = Timeline::new(self.tiers.len() as u8);
+            self.tiers.push(Tier { stride, line, pushed: None });
+            self.tiers.len() - 1
+        });
+        self.tiers[tier].line.span(range, offset)
+    }
+
+    /// The ticks a span's tier samples.
+    fn line(&self, span: SpanId) -> &Timeline {
+        &self.tiers[span.tier as usize].line
+    }
+
+    fn samples_in(&self, span: SpanId) -> usize {
+        shape(Duration::from_secs_f64(self.line(span).reach(span)), self.tick).1
+    }
+
+    fn set_aside(&mut self, more: usize) -> Result<(), OverBudget> {
+        let needed = self.held.saturating_add(more);
+        if needed > self.budget {
+            return Err(OverBudget { needed, budget: self.budget });
+        }
+        self.held = needed;
+        Ok(())
+    }
+
+    /// Follows the present value of a series.
+    pub(crate) fn follow(&mut self, series: SeriesId, part: Part) -> FloatId {
+        self.follow_in(series, part, Fold::Last, 0)
+    }
+
+    fn follow_in(&mut self, series: SeriesId, part: Part, fold: Fold, tier: u8) -> FloatId {
+        // Where every tick is a sample there is nothing to fold.
+        let fold = if tier == 0 { Fold::Last } else { fold };
+        let at = *self.float_ids.entry((series, part, fold, tier)).or_insert_with(|| {
+            let (current, total, folded, ring) = (STALE, 0.0, (0.0, 0), None);
+            self.floats.push(Followed { series, part, fold, tier, current, total, folded, ring });
+            self.floats.len() as u32 - 1
+        });
+        FloatId(at)
+    }
+
+    /// Keeps the samples of a series over a span.
+    pub(crate) fn keep(
+        &mut self,
+        series: SeriesId,
+        part: Part,
+        fold: Fold,
+        span: SpanId,
+    ) -> Result<FloatId, OverBudget> {
+        let float = self.follow_in(series, part, fold, span.tier);
+        let (samples, line) = (self.samples_in(span), self.line(span));
+        let held = self.floats[float.0 as usize].ring.as_ref().map(|ring| ring.widest);
+        if held.is_some_and(|widest| line.reach(span) <= line.reach(widest)) {
+            return Ok(float);
+        }
+        let held = held.map_or(0, |widest| self.samples_in(widest));
+        let next = line.next();
+        self.set_aside(samples.saturating_sub(held) * size_of::<f64>())?;
+        let newborn = series.index() >= self.known;
+        let followed = &mut self.floats[float.0 as usize];
+        match &mut followed.ring {
+            Some(ring) => ring.widen(span, samples),
+            none => {
+                let mut ring = Ring::new(next, span, samples);
+                // A histogram counts from zero since the tick before it was born.
+                if newborn && part != Part::Value && next > 0 {
+                    ring.push(next - 1, 0.0);
+                }
+                *none = Some(ring);
+            }
+        }
+        Ok(float)
+    }
+
+    /// Keeps what a counter gains over a span.
+    pub(crate) fn counter(
+        &mut self,
+        series: SeriesId,
+        part: Part,
+        span: SpanId,
+    ) -> Result<CounterId, OverBudget> {
+        let float = self.keep(series, part, Fold::Last, span)?;
+        let at = *self.counter_ids.entry((float.0, span)).or_insert_with(|| {
+            self.counters.push(CounterWindow::new(float.0, span));
+            self.counters.len() as u32 - 1
+        });
+        Ok(CounterId(at))
+    }
+
+    /// Follows a histogram from now on.
+    pub(crate) fn histogram(&mut self, series: SeriesId) -> HistogramId {
+        self.histogram_in(series, 0)
+    }
+
+    fn histogram_in(&mut self, series: SeriesId, tier: u8) -> HistogramId {
+        let at = *self.histogram_ids.entry((series, tier)).or_insert_with(|| {
+            let deltas = Deltas::new(tier > 0);
+            self.histograms.push(FollowedHistogram { series, tier, deltas });
+            self.histograms.len() as u32 - 1
+        });
+        HistogramId(at)
+    }
+
+    /// Keeps what a histogram gains over a span.
+    pub(crate) fn histogram_window(
+        &mut self,
+        series: SeriesId,
+        span: SpanId,
+    ) -> Result<HistogramWindowId, OverBudget> {
+        let histogram = self.histogram_in(series, span.tier);
+        let samples = self.samples_in(span);
+        let held = self.histograms[histogram.0 as usize].deltas.widest();
+        let held = held.map_or(0, |widest| self.samples_in(widest));
+        self.set_aside(samples.saturating_sub(held) * HISTOGRAM_TICK)?;
+        let line = &self.tiers[span.tier as usize].line;
+        let newborn = series.index() >= self.known && line.next() > 0;
+        let deltas = &mut self.histograms[histogram.0 as usize].deltas;
+        if deltas.keep(span, samples, line) && newborn {
+            deltas.push(Some(line.next() - 1), &Delta::default(), &mut self.buffers);
+        }
+        let at = *self.window_ids.entry((histogram.0, span)).or_insert_with(|| {
+            self.windows.push(HistogramWindow::new(histogram.0, span));
+            self.windows.len() as u32 - 1
+        });
+        Ok(HistogramWindowId(at))
+    }
+
+    /// Takes in one tick.
+    pub(crate) fn push(&mut self, frame: &Frame) {
+        let at = nanos(frame.at.mono);
+        for tier in &mut self.tiers {
+            let sampled = self.ticks.is_multiple_of(tier.stride);
+            tier.pushed = sampled.then(|| tier.line.push(at));
+        }
+        self.ticks += 1;
+        for followed in &mut self.floats {
+            followed.read(frame, self.tiers[followed.tier as usize].pushed);
+        }
+        for FollowedHistogram { series, tier, deltas } in &mut self.histograms {
+            if let Some(Reading::Histogram(at)) = frame.readings.get(series.index()) {
+                let tick = self.tiers[*tier as usize].pushed;
+                deltas.push(tick, frame.delta(*at), &mut self.buffers);
+            }
+        }
+        for window in &mut self.counters {
+            let tier = &self.tiers[window.span.tier as usize];
+            if tier.pushed.is_some()
+                && let Some(ring) = &self.floats[window.ring as usize].ring
+            {
+                window.advance(ring, tier.line.get(window.span));
+            }
+        }
+        for window in &mut self.windows {
+            let tier = &self.tiers[window.span.tier as usize];
+            if tier.pushed.is_none() {
+                continue;
+            }
+            let followed = &self.histograms[window.series as usize];
+            // A coarse tier's sample is more than this tick's delta.
+            let latest = match frame.readings.get(followed.series.index()) {
+                Some(Reading::Histogram(at)) if tier.stride == 1 => Some(frame.delta(*at)),
+                _ => None,
+            };
+            let span = tier.line.get(window.span);
+            window.advance(&followed.deltas, span, latest, &mut self.buffers);
+        }
+        self.trim();
+        self.known = frame.readings.len();
+    }
+
+    /// Lets go of what no window reaches any more.
+    fn trim(&mut self) {
+        for followed in &mut self.floats {
+            if let Some(ring) = &mut followed.ring {
+                ring.trim(&self.tiers[followed.tier as usize].line);
+            }
+        }
+        for FollowedHistogram { tier, deltas, .. } in &mut self.histograms {
+            deltas.trim(&self.tiers[*tier as usize].line);
+        }
+        self.tiers.iter_mut().for_each(|tier| tier.line.trim());
+    }
+
+    /// Forgets all samples: what lies before a clock's jump cannot be compared with what comes.
+    pub(crate) fn clear(&mut self) {
+        self.ticks = 0;
+        self.tiers.iter_mut().for_each(|tier| tier.line.clear());
+        for followed in &mut self.floats {
+            (followed.current, followed.folded) = (STALE, (0.0, 0));
+            if let Some(ring) = &mut followed.ring {
+                ring.clear();
+            }
+        }
+        self.counters.iter_mut().for_each(CounterWindow::clear);
+        self.histograms.iter_mut().for_each(|followed| followed.deltas.clear());
+        self.windows.iter_mut().for_each(HistogramWindow::clear);
+    }
+
+    /// The last tick's value.
+    #[inline]
+    pub(crate) fn current(&self, float: FloatId) -> Option<f64> {
+        let current = self.floats[float.0 as usize].current;
+        (!is_stale(current)).then_some(current)
+    }
+
+    /// The last sample of a span, which must be of its last tick: a gap makes a series stale.
+    pub(crate) fn last(&self, float: FloatId, span: SpanId) -> Option<f64> {
+        let bounds = self.line(span).get(span);
+        let tick = bounds.high.checked_sub(1).filter(|tick| *tick >= bounds.low)?;
+        self.floats[float.0 as usize].ring.as_ref()?.get(tick)
+    }
+
+    /// The samples of a span, oldest first: nanoseconds since the origin, value.
+    pub(crate) fn samples(
+        &self,
+        float: FloatId,
+        span: SpanId,
+    ) -> impl DoubleEndedIterator<Item = (u64, f64)> + '_ {
+        let (line, ring) = (self.line(span), self.floats[float.0 as usize].ring.as_ref());
+        ring.into_iter()
+            .flat_map(move |ring| ring.samples(line.get(span)))
+            .map(|(tick, value)| (line.time(tick), value))
+    }
+
+    pub(crate) fn gain(&self, counter: CounterId) -> Option<Gain<f64>> {
+        let window = &self.counters[counter.0 as usize];
+        window.gain(self.floats[window.ring as usize].ring.as_ref()?, self.line(window.span))
+    }
+
+    pub(crate) fn histogram_gain(&self, window: HistogramWindowId) -> Option<Gain<&Counts>> {
+        let window = &self.windows[window.0 as usize];
+        window.gain(self.line(window.span))
+    }
+
+    /// All a histogram has recorded since it is followed.
+    pub(crate) fn total(&self, histogram: HistogramId) -> &Counts {
+        &self.histograms[histogram.0 as usize].deltas.total
+    }
+
+    /// Begin and end of a span in nanoseconds since the origin; it began before that if negative.
+    pub(crate) fn bounds(&self, span: SpanId) -> (i128, i128) {
+        self.line(span).bounds(span)
+    }
+
+    /// A span's length.
+    pub(crate) fn range_seconds(&self, span: SpanId) -> f64 {
+        self.line(span).range_seconds(span)
+    }
+
+    /// How far back a span lies.
+    pub(crate) fn offset_nanos(&self, span: SpanId) -> u64 {
+        self.line(span).offset(span)
+    }
+
+    /// Whether a span's samples stand for several ticks each.
+    pub(crate) fn is_coarse(&self, span: SpanId) -> bool {
+        self.tiers[span.tier as usize].stride > 1
+    }
+
+    /// What all of it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let rings: usize =
+            self.floats.iter().filter_map(|f| f.ring.as_ref()).map(Ring::bytes).sum();
+        let logs: usize = self.histograms.iter().map(|followed| followed.deltas.bytes()).sum();
+        let sums: usize = self.windows.iter().map(HistogramWindow::bytes).sum();
+        let lines: usize = self.tiers.iter().map(|tier| tier.line.bytes()).sum();
+        rings
+            + logs
+            + sums
+            + lines
+            + self.floats.capacity() * size_of::<Followed>()
+            + self.counters.capacity() * size_of::<CounterWindow>()
+            + self.windows.capacity() * size_of::<HistogramWindow>()
+    }
+}
+
+impl Followed {
+    /// Takes in a tick; `tick` is what it is to its tier, if it samples it.
+    #[inline]
+    fn read(&mut self, frame: &Frame, tick: Option<Tick>) {
+        self.current = match (frame.readings.get(self.series.index()), self.part) {
+            (Some(Reading::Value(value)), Part::Value) => *value,
+            (Some(Reading::Histogram(at)), Part::Count) => {
+                self.total += frame.delta(*at).count as f64;
+                self.total
+            }
+            (Some(Reading::Histogram(at)), Part::Sum) => {
+                self.total += frame.delta(*at).sum;
+                self.total
+            }
+            (Some(Reading::Histogram(at)), Part::UpTo(bucket)) => {
+                self.total += up_to(frame.delta(*at), bucket) as f64;
+                self.total
+            }
+            _ => STALE,
+        };
+        if self.fold != Fold::Last {
+            self.fold();
+        }
+        if let (Some(ring), Some(tick)) = (&mut self.ring, tick) {
+            let sample = match (self.fold, std::mem::take(&mut self.folded)) {
+                (Fold::Last, _) => self.current,
+                (_, (_, 0)) => STALE,
+                (Fold::Mean, (sum, count)) => sum / f64::from(count),
+                (Fold::Count, (_, count)) => f64::from(count),
+                (_, (folded, _)) => folded,
+            };
+            ring.push(tick, sample);
+        }
+    }
+
+    fn fold(&mut self) {
+        let (folded, count) = &mut self.folded;
+        if is_stale(self.current) {
+            return;
+        }
+        *folded = match self.fold {
+            _ if *count == 0 => self.current,
+            // NaN only if all are.
+            Fold::Max => folded.max(self.current),
+            Fold::Min => folded.min(self.current),
+            _ => *folded + self.current,
+        };
+        *count += 1;
+    }
+}
+
+/// How many values lie in this bucket or below it; in `i32::MIN`, those not above zero.
+fn up_to(delta: &Delta, bucket: i32) -> u64 {
+    let all = |side: &[(i32, u64)]| side.iter().map(|(_, count)| count).sum::<u64>();
+    let below = delta.positive.partition_point(|(index, _)| *index <= bucket);
+    let below = if bucket == i32::MIN { 0 } else { below };
+    delta.zero + all(&delta.negative) + all(&delta.positive[..below])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_window_holds_more_than_its_share() {
+        let second = Duration::from_secs(1);
+        for (seconds, stride, samples) in [
+            (1, 1, 3),
+            (300, 1, 302),
+            (900, 1, 902),
+            (901, 2, 453),
+            (3_600, 4, 902),
+            (86_400, 128, 677),
+        ] {
+            assert_eq!(shape(Duration::from_secs(seconds), second), (stride, samples), "{seconds}");
+        }
+        let (stride, _) = shape(Duration::from_secs(7 * 86_400), Duration::from_millis(100));
+        assert_eq!(stride, 8_192);
+        assert_eq!(estimate(Duration::from_secs(86_400), second, true), 677 * 64);
+    }
+}
