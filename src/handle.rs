@@ -9,11 +9,12 @@ use crate::{
     alert::{Silence, UnknownAlert, Watch},
     builder::Builder,
     engine::{Engine, ShutdownError},
-    front::{self, InstrumentBuilder, QueryBuilder, Recorder, native},
+    front::{self, InstrumentBuilder, QueriesBuilder, QueryBuilder, Recorder, native, text},
     instrument::{Component, Counter, Gauge, Histogram, UpDownCounter},
     name::Labels,
     registry::Registry,
     rule::Rule,
+    sample::Sampler,
     sync::{Arc, RwLock},
 };
 
@@ -61,6 +62,11 @@ impl Highwater {
     /// Names a query of a database: `hw.query("orders_by_user").system("sqlite").build()`.
     pub fn query(&self, name: &str) -> QueryBuilder {
         native::query(&self.0.registry, name)
+    }
+
+    /// Queries that are known by their text alone: for wrappers and drivers' hooks.
+    pub fn queries(&self) -> QueriesBuilder {
+        text::queries(&self.0.registry)
     }
 
     /// Names a timed thing that is no database query. Its durations are in
@@ -155,6 +161,20 @@ impl Highwater {
     pub fn silences(&self) -> Vec<Silence> {
         let engine = self.0.engine.as_ref();
         engine.map_or_else(Vec::new, |engine| engine.shared.silences.list(SystemTime::now()))
+    }
+
+    /// Reads something more once a tick, from the next one on: what exists only once the instance
+    /// runs, such as a pool. What is known before goes to [`Builder::sample`].
+    ///
+    /// ```
+    /// let hw = highwater::Highwater::builder("doc").start()?;
+    /// hw.sample(highwater::sample::gauge("queue.depth", || 42.0));
+    /// # Ok::<(), highwater::Error>(())
+    /// ```
+    pub fn sample(&self, sampler: impl Sampler + 'static) {
+        if let Some(engine) = &self.0.engine {
+            engine.shared.newcomers.add(Box::new(sampler));
+        }
     }
 
     /// Tells instances of this process apart.

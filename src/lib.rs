@@ -16,6 +16,7 @@ mod clock;
 mod event;
 mod name;
 pub mod semconv;
+mod sql;
 mod sync;
 mod transport;
 // 1: written by the user's threads.
@@ -40,11 +41,13 @@ mod env;
 mod error;
 mod handle;
 mod site;
+// The balconies: other people's crates.
+pub mod integrate;
 
 pub use builder::Builder;
 pub use engine::ShutdownError;
 pub use error::{Error, InstallError, Problem};
-pub use front::{InstrumentBuilder, QueryBuilder, Recorder};
+pub use front::{InstrumentBuilder, Queries, QueriesBuilder, QueryBuilder, Recorder};
 pub use handle::{Highwater, global};
 pub use instrument::{
     ClassifiedQuery, ClassifiedTimed, Component, Counter, Exceeded, Gauge, Held, Histogram, Query,

@@ -14,6 +14,43 @@ pub const OTEL_METRIC_OVERFLOW: &str = "otel.metric.overflow";
 /// [`ERROR_TYPE`] of a call that was dropped before it ended: no failure of the database.
 pub(crate) const ERROR_CANCELLED: &str = "cancelled";
 
+/// A query's text without literals; only where it is asked for.
+pub const DB_QUERY_TEXT: &str = "db.query.text";
+/// Rows an operation gave; in development.
+pub const DB_CLIENT_RESPONSE_RETURNED_ROWS: &str = "db.client.response.returned_rows";
+
+// Connection pools: OpenTelemetry's are in development.
+
+/// A pool's connections by state.
+pub const DB_CLIENT_CONNECTION_COUNT: &str = "db.client.connection.count";
+/// `idle` or `used`.
+pub const DB_CLIENT_CONNECTION_STATE: &str = "db.client.connection.state";
+/// The pool's name, unique within the service.
+pub const DB_CLIENT_CONNECTION_POOL_NAME: &str = "db.client.connection.pool.name";
+/// How many connections a pool may open.
+pub const DB_CLIENT_CONNECTION_MAX: &str = "db.client.connection.max";
+/// Who waits for a connection.
+pub const DB_CLIENT_CONNECTION_PENDING_REQUESTS: &str = "db.client.connection.pending_requests";
+/// Waits for a connection that the pool ended without one.
+pub const DB_CLIENT_CONNECTION_TIMEOUTS: &str = "db.client.connection.timeouts";
+/// How long opening a connection took.
+pub const DB_CLIENT_CONNECTION_CREATE_TIME: &str = "db.client.connection.create_time";
+/// How long it took to get a connection.
+pub const DB_CLIENT_CONNECTION_WAIT_TIME: &str = "db.client.connection.wait_time";
+/// How long a connection was held.
+pub const DB_CLIENT_CONNECTION_USE_TIME: &str = "db.client.connection.use_time";
+
+// Connection pools: no convention.
+
+/// 1 if somebody waits for a connection, else 0.
+pub const POOL_WAITED_FOR: &str = "highwater.pool.waited_for";
+/// After how long a pool ends a wait without a connection.
+pub const POOL_ACQUIRE_TIMEOUT: &str = "highwater.pool.acquire_timeout";
+/// Waits for a connection that their caller gave up.
+pub const POOL_ABANDONED: &str = "highwater.pool.abandoned";
+/// Requests for a connection that failed, but not by waiting too long; by `error.type`.
+pub const POOL_FAILURES: &str = "highwater.pool.failures";
+
 /// Calls of a query that have started and not yet ended.
 pub const QUERY_IN_FLIGHT: &str = "highwater.query.in_flight";
 /// Calls of a query that is timed one time in N: all of them, those that failed with `error.type`.

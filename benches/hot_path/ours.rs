@@ -66,6 +66,9 @@ impl Ours {
             .collect();
         let (recorder, dynamic, counted) = (hw.recorder(), hw.recorder(), hw.recorder());
         let (stopped, watch) = (self.stopped.clone(), self.watch.clone());
+        let by_text = hw.queries().system("postgresql").build();
+        let long_text = by_text.clone();
+        const SQL: &str = "SELECT id, total FROM orders WHERE customer = $1";
         static SHARED: AtomicU64 = AtomicU64::new(0);
 
         vec![
@@ -94,6 +97,15 @@ impl Ours {
             Case::new("timed", "highwater query, 1 in 16", move || {
                 let query = thinned.clone();
                 move |n| for _ in 0..n { query.time(|| black_box(())) }
+            }),
+            // A hit in the thread's own table: less than 100 ns is the bar.
+            Case::new("by text", "highwater queries.of, 48 bytes", move || {
+                let queries = by_text.clone();
+                move |n| for _ in 0..n { black_box(queries.of(black_box(SQL))); }
+            }),
+            Case::new("by text", "highwater queries.of, 1,000 bytes", move || {
+                let (queries, sql) = (long_text.clone(), format!("{SQL} OR {}", "x = 1 ".repeat(158)));
+                move |n| for _ in 0..n { black_box(queries.of(black_box(&sql))); }
             }),
             Case::new("disabled", "highwater query, stopped", move || {
                 let query = stopped.clone();

@@ -16,6 +16,7 @@ mod telemetry;
 mod tick;
 
 use std::{
+    fmt,
     ops::RangeInclusive,
     path::PathBuf,
     thread,
@@ -32,7 +33,7 @@ use crate::{
     registry::Registry,
     rule::Evaluator,
     sample::Sampler,
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 /// What a tick may be.
@@ -71,7 +72,28 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     pub(crate) watches: Watches,
     pub(crate) silences: Silences,
+    pub(crate) newcomers: Newcomers,
     stop: Arc<Stop>,
+}
+
+/// Samplers that came after the start, until the next tick takes them over.
+#[derive(Default)]
+pub(crate) struct Newcomers(Mutex<Vec<Box<dyn Sampler>>>);
+
+impl Newcomers {
+    pub(crate) fn add(&self, sampler: Box<dyn Sampler>) {
+        self.0.lock().push(sampler);
+    }
+
+    fn take(&self) -> Vec<Box<dyn Sampler>> {
+        std::mem::take(&mut *self.0.lock())
+    }
+}
+
+impl fmt::Debug for Newcomers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Newcomers").finish_non_exhaustive()
+    }
 }
 
 /// A running instance's threads.
@@ -90,6 +112,7 @@ impl Engine {
             registry: plan.registry,
             watches: Watches::default(),
             silences: Silences::default(),
+            newcomers: Newcomers::default(),
             stop: Arc::default(),
         });
         let losses = Arc::<Losses>::default();

@@ -169,6 +169,9 @@ impl Ticker {
             file.refresh(&self.shared.silences);
         }
 
+        for newcomer in self.shared.newcomers.take() {
+            self.samplers.add(newcomer);
+        }
         self.next_glance = self.samplers.run(at);
         self.telemetry.publish(&self.shared.silences, at);
         self.collector.collect(at);

@@ -4,7 +4,9 @@
 mod cache;
 mod metrics;
 pub(crate) mod native;
+pub(crate) mod text;
 
 pub use self::metrics::Recorder;
 pub(crate) use self::metrics::{forward_to, install_forwarder, installed};
 pub use native::{InstrumentBuilder, QueryBuilder};
+pub use text::{Queries, QueriesBuilder};

@@ -217,6 +217,12 @@ impl Query {
         Self::new(nowhere(), in_flight, Box::new(|_| nowhere()))
     }
 
+    /// Whether both are one.
+    #[cfg(test)]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     fn of(duration: Histogram, kind: Kind, resolve: ResolveFailure) -> Self {
         Self(Arc::new(QueryCore { duration, kind, failures: Default::default(), resolve }))
     }

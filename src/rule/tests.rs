@@ -539,6 +539,70 @@ fn the_error_preset_needs_calls_and_failures() {
     assert_eq!(run(0, 0), []);
 }
 
+/// What a pool's sampler and its callers would have recorded in each of these seconds.
+fn pool_world(seconds: u64, each: impl Fn(&World, u64)) -> Vec<(String, u64, State)> {
+    let mut world = World::of(secs(1), preset::all(secs(1)));
+    for second in 0..seconds {
+        each(&world, second);
+        world.step();
+    }
+    let at = |t: &Transition| t.at.duration_since(moment(Duration::ZERO).wall).unwrap().as_secs();
+    let told = |state| matches!(state, State::Firing | State::Inactive);
+    let steps = world.steps.iter().filter(|t| told(t.to) && t.from != State::NoData);
+    steps.map(|t| (t.rule.name.to_string(), at(t), t.to)).collect()
+}
+
+#[test]
+fn the_pool_preset_fires_on_waiters_and_long_waits_and_clears_without_waiters() {
+    let labels = [(semconv::DB_CLIENT_CONNECTION_POOL_NAME, "main")];
+    let run = |waiters: fn(u64) -> bool, wait: f64, timeout: f64| {
+        pool_world(500, |world, second| {
+            let name = semconv::DB_CLIENT_CONNECTION_WAIT_TIME;
+            let waits = world.registry.histogram(name, Measure::Value, &Labels::new(labels));
+            let waited_for = waiters(second);
+            world.set(semconv::POOL_WAITED_FOR, labels, f64::from(waited_for));
+            world.set(semconv::POOL_ACQUIRE_TIMEOUT, labels, timeout);
+            // Used equals max all the time: that alone says nothing.
+            waits.record(if waited_for { wait } else { 0.0001 });
+        })
+    };
+    let busy = |second| (100..300).contains(&second);
+    let fired = run(busy, 0.2, 30.0);
+    let names: Vec<_> = fired.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(names, ["PoolSaturated", "PoolSaturated"], "{fired:?}");
+    // A window of which nine tenths are waited through, and a minute's hold.
+    assert!((210..=220).contains(&fired[0].1), "{fired:?}");
+    assert!((415..=425).contains(&fired[1].1), "two minutes without waiters: {fired:?}");
+    assert_eq!(run(busy, 0.01, 30.0), [], "short waits");
+    assert_eq!(run(busy, 0.02, 0.1).len(), 2, "a fifth of the time-out");
+    assert_eq!(run(|second| second % 3 == 0, 0.2, 30.0), [], "bursts");
+    assert_eq!(run(|_| false, 0.2, 30.0), []);
+}
+
+#[test]
+fn the_pool_preset_fires_on_timeouts_that_are_many_and_a_share() {
+    let labels = Labels::new([(semconv::DB_CLIENT_CONNECTION_POOL_NAME, "main")]);
+    let run = |got: u64, gone: u64| {
+        pool_world(600, |world, second| {
+            let timeouts = world.registry.counter(semconv::DB_CLIENT_CONNECTION_TIMEOUTS, &labels);
+            let name = semconv::DB_CLIENT_CONNECTION_WAIT_TIME;
+            let waits = world.registry.histogram(name, Measure::Value, &labels);
+            (0..got).for_each(|_| waits.record(0.001));
+            if (100..200).contains(&second) && second % 5 == 0 {
+                timeouts.increment(gone);
+            }
+        })
+    };
+    for got in [0, 10] {
+        let fired = run(got, 1);
+        assert_eq!(fired.len(), 2, "{fired:?}");
+        assert!((115..=130).contains(&fired[0].1), "{fired:?}");
+        assert!((490..=505).contains(&fired[1].1), "none for five minutes: {fired:?}");
+    }
+    assert_eq!(run(500, 1), [], "less than one in a hundred");
+    assert_eq!(run(10, 0), []);
+}
+
 #[test]
 fn expressions_print_as_promql() {
     let text = |condition: Condition| {

@@ -116,6 +116,10 @@ pub enum Failure {
     /// It should have worked.
     #[error("{0}")]
     Failed(Cow<'static, str>),
+    /// What it read is gone for good, such as a pool that was closed: its values become absent and
+    /// it is let go.
+    #[error("what it read is gone")]
+    Ended,
     /// It should have worked, and the system says why not.
     #[error(transparent)]
     Io(#[from] std::io::Error),

@@ -30,6 +30,9 @@ const LOG_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Samplers {
     entries: Vec<Entry>,
+    registry: Arc<Registry>,
+    /// The names of those that are switched off, whenever they come.
+    off: Vec<String>,
 }
 
 /// What all glances together saw.
@@ -63,6 +66,8 @@ enum Stage {
         until: Duration,
     },
     Off,
+    /// Nothing is left to read, for good.
+    Ended,
 }
 
 impl Samplers {
@@ -70,24 +75,36 @@ impl Samplers {
         let unit = Unit::ONE;
         let help = "1 for the status a sampler has, 0 for those it had.";
         registry.describe(semconv::SAMPLER_STATUS, unit, help);
-        let entries = samplers.into_iter().map(|sampler| Entry {
+        let mut all = Self { entries: Vec::new(), registry: registry.clone(), off: Vec::new() };
+        samplers.into_iter().for_each(|sampler| all.add(sampler));
+        all
+    }
+
+    /// One more, from the next [`run`](Self::run) on; switched off if its name is.
+    pub(crate) fn add(&mut self, sampler: Box<dyn Sampler>) {
+        let mut entry = Entry {
             name: guarded(|| Ok(sampler.name().to_owned())).unwrap_or_else(|_| "unnamed".into()),
             sampler,
-            meter: Meter::new(registry.clone()),
-            registry: registry.clone(),
+            meter: Meter::new(self.registry.clone()),
+            registry: self.registry.clone(),
             stage: Stage::Waiting { until: Duration::ZERO },
             pause: FIRST_PAUSE,
             status: None,
             flags: Vec::new(),
             log: Log::default(),
-        });
-        Self { entries: entries.collect() }
+        };
+        if self.off.contains(&entry.name) {
+            entry.stage = Stage::Off;
+            entry.set_status(Status::Disabled);
+        }
+        self.entries.push(entry);
     }
 
     /// Switches the samplers of this name off; whether there was one. To be called before the
     /// first [`run`](Self::run).
     pub(crate) fn disable(&mut self, name: &str) -> bool {
         let mut found = false;
+        self.off.push(name.to_owned());
         for entry in self.entries.iter_mut().filter(|entry| entry.name == name) {
             entry.stage = Stage::Off;
             entry.set_status(Status::Disabled);
@@ -102,6 +119,8 @@ impl Samplers {
         for entry in &mut self.entries {
             entry.run(at.mono);
         }
+        // What it held is let go, such as a pool's last handle.
+        self.entries.retain(|entry| entry.stage != Stage::Ended);
         self.next_glance()
     }
 
@@ -133,7 +152,7 @@ impl Samplers {
 impl Entry {
     fn run(&mut self, now: Duration) {
         let outcome = match self.stage {
-            Stage::Off => return,
+            Stage::Off | Stage::Ended => return,
             Stage::Waiting { until } if now < until => return,
             Stage::Waiting { .. } => {
                 self.meter.forget();
@@ -156,6 +175,10 @@ impl Entry {
             Err(failure) => {
                 self.meter.clear();
                 let status = match failure {
+                    Failure::Ended => {
+                        self.stage = Stage::Ended;
+                        return self.flags.iter().for_each(|(_, flag)| flag.clear());
+                    }
                     Failure::Unsupported(_) => {
                         self.stage = Stage::Off;
                         Status::Unsupported
@@ -458,6 +481,28 @@ mod tests {
         assert_eq!(starts.load(Ordering::Relaxed), 0);
         let flag = r#"highwater.sampler.status{sampler="queue", status="disabled"}"#;
         assert_eq!(value(&registry, flag), Some(1.0));
+    }
+
+    #[test]
+    fn one_that_has_ended_leaves_nothing_behind_and_can_come_again() {
+        fn ends() -> Result<(), Failure> {
+            Err(Failure::Ended)
+        }
+        let registry = Arc::new(Registry::new(100));
+        let (sampler, starts) = Scripted::boxed("pool", [works, ends]);
+        let mut samplers = Samplers::new(vec![sampler], &registry);
+        assert!(!samplers.disable("later"));
+        samplers.run(at(0));
+        assert_eq!(value(&registry, "pool{}"), Some(1.0));
+        samplers.run(at(1));
+        let flag = r#"highwater.sampler.status{sampler="pool", status="active"}"#;
+        assert_eq!((value(&registry, "pool{}"), value(&registry, flag)), (None, None));
+        assert_eq!((samplers.entries.len(), Arc::strong_count(&starts)), (0, 1));
+        samplers.add(Scripted::boxed("pool", []).0);
+        samplers.add(Scripted::boxed("later", []).0);
+        samplers.run(at(2));
+        assert_eq!((value(&registry, "pool{}"), value(&registry, "later{}")), (Some(1.0), None));
+        assert_eq!(statuses(&samplers), [Status::Active, Status::Disabled]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::{Rule, Value, gauge, value::Quantity};
 
 mod memory;
 mod monitor;
+mod pool;
 mod process;
 mod query;
 
@@ -33,6 +34,7 @@ pub fn all(tick: Duration) -> Vec<Rule> {
     rules.extend(memory::rules());
     rules.extend(process::rules());
     rules.extend(query::rules(tick));
+    rules.extend(pool::rules(tick));
     rules.extend(monitor::rules(tick));
     rules.into_iter().map(|rule| rule.group(GROUP).warm_up(WARM_UP)).collect()
 }

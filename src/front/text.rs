@@ -1,0 +1,352 @@
+//! Queries known by their text: a name is made of it, and each name has one timer.
+//!
+//! Two levels. Each thread keeps the timers of its latest texts in a table of its own: a hit costs a
+//! hash and a comparison of the text, no lock. Behind it lies one map for all threads, of names,
+//! bounded; texts that never repeat (literals in the text instead of parameters) end there, at the
+//! cost of reading the text.
+//!
+//! Invariant: a hit is the same text in the same set of queries. Sets are told apart by an id that
+//! is never used again.
+
+use std::{borrow::Cow, cell::RefCell, collections::HashMap, fmt};
+
+use super::native::{self, QueryBuilder};
+use crate::{
+    instrument::{DropReason, Query},
+    registry::Registry,
+    semconv,
+    sql::{self, Dialect},
+    sync::{Arc, Ordering, RwLock, fixed},
+};
+
+/// A power of two.
+const SLOTS: usize = 256;
+
+/// Longer texts are not kept by the threads.
+const MOST_KEPT: usize = 1024;
+
+/// How many names a set of queries may have. Further ones share [`sql::OTHER`], and are counted as
+/// dropped label sets.
+const MOST_NAMES: usize = 1000;
+
+/// Says how queries are known by their text; from [`Highwater::queries`](crate::Highwater::queries).
+#[must_use = "nothing is recorded until `build` gave a handle"]
+#[derive(Debug, Clone)]
+pub struct QueriesBuilder {
+    registry: Arc<Registry>,
+    system: String,
+    labels: Vec<(String, String)>,
+    named: HashMap<String, String>,
+    with_text: bool,
+}
+
+pub(crate) fn queries(registry: &Arc<Registry>) -> QueriesBuilder {
+    QueriesBuilder {
+        registry: registry.clone(),
+        system: "other_sql".to_owned(),
+        labels: Vec::new(),
+        named: HashMap::new(),
+        with_text: false,
+    }
+}
+
+impl QueriesBuilder {
+    /// The database, as [`QueryBuilder::system`]; it also says how the text is quoted.
+    pub fn system(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.system);
+        self
+    }
+
+    /// Adds a label to all of them.
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.labels.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Calls the query of exactly this text so, instead of by what is in it.
+    pub fn named(mut self, sql: &str, name: &str) -> Self {
+        self.named.insert(sql.to_owned(), name.to_owned());
+        self
+    }
+
+    /// Tells the text too, as `db.query.text`: with `?` for every literal, parameter and list of
+    /// them, without comments, at most 1 KiB. Off by default: it costs a series for each text.
+    pub fn with_text(mut self) -> Self {
+        self.with_text = true;
+        self
+    }
+
+    /// The handle.
+    pub fn build(self) -> Queries {
+        static NEXT: fixed::AtomicU64 = fixed::AtomicU64::new(1);
+        Queries(Arc::new(Set {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            dialect: Dialect::of(&self.system),
+            known: RwLock::default(),
+            said: self,
+        }))
+    }
+}
+
+/// Queries of one database, known by their text: for drivers' hooks and wrappers, where nobody says
+/// a name. Clone it, share it.
+///
+/// A name is the text's operations and collections, as `db.query.summary` asks for it:
+/// `SELECT orders`. It never holds a literal, nor anything of a comment; at most the first 8 KiB of
+/// a text are looked at, and at most 1,000 names are kept (further ones are `_OTHER`, and counted in
+/// `highwater.dropped{reason="cardinality"}`). A text without any operation is `_OTHER` too.
+///
+/// Finding a timer costs less than 100 ns for one of a thread's latest texts (up to 1 KiB, 256 of
+/// them), some microseconds for others.
+///
+/// ```
+/// let hw = highwater::Highwater::builder("doc").start()?;
+/// let queries = hw.queries().system("postgresql").build();
+/// let sql = "SELECT total FROM orders WHERE id = 4711";
+/// assert_eq!(queries.name(sql), "SELECT orders");
+/// let total = queries.of(sql).try_time(|| Ok::<_, std::io::Error>(12.5))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Queries(Arc<Set>);
+
+struct Set {
+    id: u64,
+    dialect: Dialect,
+    /// By name; with its text where that is told.
+    known: RwLock<HashMap<String, Query>>,
+    said: QueriesBuilder,
+}
+
+impl Queries {
+    /// The timer of this text.
+    #[inline]
+    pub fn of(&self, sql: &str) -> Query {
+        if sql.len() > MOST_KEPT {
+            return self.0.resolve(sql);
+        }
+        TABLE.try_with(|table| table.get(&self.0, sql)).unwrap_or_else(|_| self.0.resolve(sql))
+    }
+
+    /// What this text is called.
+    pub fn name(&self, sql: &str) -> String {
+        self.0.name(sql).into_owned()
+    }
+
+    /// The query of this name, whatever its text; of these labels.
+    pub fn called(&self, name: &str) -> Query {
+        self.0.known_as(name, None)
+    }
+}
+
+impl fmt::Debug for Queries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queries")
+            .field("system", &self.0.said.system)
+            .field("names", &self.0.known.read().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Set {
+    fn name(&self, sql: &str) -> Cow<'_, str> {
+        match self.said.named.get(sql) {
+            Some(name) => Cow::Borrowed(name),
+            None => Cow::Owned(sql::summarize(sql, self.dialect)),
+        }
+    }
+
+    #[cold]
+    fn resolve(&self, sql: &str) -> Query {
+        let text = self.said.with_text.then(|| sql::sanitize(sql, self.dialect));
+        self.known_as(&self.name(sql), text.as_deref())
+    }
+
+    fn known_as(&self, name: &str, text: Option<&str>) -> Query {
+        let key = match text {
+            // No name has a line's end in it.
+            Some(text) => Cow::Owned(format!("{name}\n{text}")),
+            None => Cow::Borrowed(name),
+        };
+        if let Some(known) = self.known.read().get(&*key) {
+            return known.clone();
+        }
+        let mut known = self.known.write();
+        if known.len() >= MOST_NAMES && !known.contains_key(&*key) {
+            self.said.registry.drops().count(DropReason::Cardinality);
+            let other = known.entry(sql::OTHER.to_owned());
+            return other.or_insert_with(|| self.builder(sql::OTHER, None).build()).clone();
+        }
+        let make = || self.builder(name, text).build();
+        known.entry(key.into_owned()).or_insert_with(make).clone()
+    }
+
+    fn builder(&self, name: &str, text: Option<&str>) -> QueryBuilder {
+        let said = &self.said;
+        let builder = native::query(&said.registry, name).system(&said.system);
+        let builder =
+            text.into_iter().fold(builder, |b, text| b.label(semconv::DB_QUERY_TEXT, text));
+        said.labels.iter().fold(builder, |builder, (key, value)| builder.label(key, value))
+    }
+}
+
+thread_local!(static TABLE: Table = Table::default());
+
+/// A thread's latest texts, each in the slot its hash says.
+#[derive(Default)]
+struct Table(RefCell<Vec<Option<Entry>>>);
+
+struct Entry {
+    set: u64,
+    text: Box<str>,
+    query: Query,
+}
+
+impl Table {
+    #[inline]
+    fn get(&self, set: &Set, sql: &str) -> Query {
+        let at = slot(set, sql);
+        if let Ok(slots) = self.0.try_borrow()
+            && let Some(Some(entry)) = slots.get(at)
+            && entry.set == set.id
+            && *entry.text == *sql
+        {
+            return entry.query.clone();
+        }
+        self.insert(at, set, sql)
+    }
+
+    #[cold]
+    fn insert(&self, at: usize, set: &Set, sql: &str) -> Query {
+        // Not while the table is borrowed: resolving may log, and the logger may query.
+        let query = set.resolve(sql);
+        let entry = Some(Entry { set: set.id, text: sql.into(), query: query.clone() });
+        let old = self.0.try_borrow_mut().ok().and_then(|mut slots| {
+            if slots.is_empty() {
+                slots.resize_with(SLOTS, || None);
+            }
+            std::mem::replace(slots.get_mut(at)?, entry)
+        });
+        drop(old);
+        query
+    }
+}
+
+/// Where a text lies: by its length and at most twelve pieces spread over it, so that long texts
+/// cost no more. Texts that only differ between them displace each other, no more.
+#[inline]
+fn slot(set: &Set, sql: &str) -> usize {
+    let bytes = sql.as_bytes();
+    let mut hash = bytes.len() as u64 ^ (set.id << 32);
+    let mut mix = |piece: u64| {
+        hash = (hash.rotate_left(23) ^ piece).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    };
+    let step = (bytes.len() / 12).max(8);
+    for at in bytes.chunks_exact(step) {
+        mix(at.first_chunk().map_or(0, |eight| u64::from_le_bytes(*eight)));
+    }
+    // Where texts differ most.
+    mix(bytes.last_chunk().map_or(0, |eight| u64::from_le_bytes(*eight)));
+    (hash >> 32) as usize % SLOTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(registry: &Arc<Registry>) -> QueriesBuilder {
+        queries(registry).system("postgresql")
+    }
+
+    fn same(a: &Query, b: &Query) -> bool {
+        a.is(b)
+    }
+
+    #[test]
+    fn texts_of_one_name_share_a_timer_and_a_series() {
+        let registry = Arc::new(Registry::new(100));
+        let queries = set(&registry).build();
+        let one = queries.of("SELECT * FROM t WHERE id = 1");
+        assert!(same(&one, &queries.of("SELECT * FROM t WHERE id = 1")));
+        assert!(same(&one, &queries.of("SELECT * FROM t WHERE id = 2")));
+        assert!(!same(&one, &queries.of("SELECT * FROM u")));
+        let elsewhere = queries.clone();
+        let there = std::thread::spawn(move || elsewhere.of("SELECT * FROM t")).join().unwrap();
+        assert!(same(&one, &there));
+        // A duration and an in-flight count for each name.
+        assert_eq!(registry.len(), 4);
+    }
+
+    #[test]
+    fn sets_do_not_mix_and_labels_differ() {
+        let registry = Arc::new(Registry::new(100));
+        let (one, two) = (set(&registry).build(), set(&registry).label("db", "two").build());
+        let sql = "SELECT * FROM t";
+        assert!(!same(&one.of(sql), &two.of(sql)) && same(&one.of(sql), &one.of(sql)));
+    }
+
+    #[test]
+    fn a_name_that_was_given_wins() {
+        let registry = Arc::new(Registry::new(100));
+        let queries = set(&registry).named("SELECT 1 FROM t", "ping").build();
+        assert_eq!(queries.name("SELECT 1 FROM t"), "ping");
+        assert_eq!(queries.name("SELECT 2 FROM t"), "SELECT t");
+        assert!(same(&queries.of("SELECT 1 FROM t"), &queries.called("ping")));
+    }
+
+    #[test]
+    fn the_text_is_told_only_if_asked_for() {
+        let labels_of = |builder: QueriesBuilder, registry: &Arc<Registry>| {
+            let _ = builder.build().of("SELECT * FROM t WHERE name = 'hunter'");
+            let mut all = Vec::new();
+            registry.catch_up(&mut all);
+            all[0].labels.clone()
+        };
+        let registry = Arc::new(Registry::new(100));
+        let labels = labels_of(set(&registry), &registry);
+        assert_eq!((labels.get(semconv::DB_QUERY_TEXT), labels.len()), (None, 2));
+        let registry = Arc::new(Registry::new(100));
+        let labels = labels_of(set(&registry).with_text(), &registry);
+        assert_eq!(labels.get(semconv::DB_QUERY_TEXT), Some("SELECT * FROM t WHERE name = ?"));
+        assert_eq!(labels.get(semconv::DB_QUERY_SUMMARY), Some("SELECT t"));
+    }
+
+    #[test]
+    fn a_flood_of_names_ends_in_one() {
+        let registry = Arc::new(Registry::new(5_000));
+        let queries = set(&registry).build();
+        for table in 0..MOST_NAMES + 50 {
+            let _ = queries.of(&format!("SELECT * FROM t{table}"));
+        }
+        assert_eq!(queries.0.known.read().len(), MOST_NAMES + 1);
+        assert_eq!(registry.drops().total(DropReason::Cardinality), 50);
+        assert!(same(&queries.of("SELECT * FROM t9999"), &queries.called(sql::OTHER)));
+        assert!(!same(&queries.of("SELECT * FROM t3"), &queries.called(sql::OTHER)));
+    }
+
+    #[test]
+    fn texts_of_one_slot_displace_each_other_and_long_ones_are_not_kept() {
+        let registry = Arc::new(Registry::new(100));
+        let queries = set(&registry).build();
+        let text = |table: usize| format!("SELECT * FROM table{table}");
+        let place = |table: usize| slot(&queries.0, &text(table));
+        let other = (1..).find(|table| place(*table) == place(0)).unwrap();
+        let (one, two) = (queries.of(&text(0)), queries.of(&text(other)));
+        assert!(!same(&one, &two) && same(&one, &queries.of(&text(0))));
+        let long = format!("SELECT '{}' FROM table0", "x".repeat(MOST_KEPT));
+        assert!(same(&one, &queries.of(&long.replace('x', "y"))));
+    }
+
+    #[test]
+    fn texts_that_differ_in_the_middle_are_told_apart_whatever_their_slot() {
+        let registry = Arc::new(Registry::new(5_000));
+        let queries = set(&registry).build();
+        for _ in 0..2 {
+            for column in 0..500 {
+                let sql =
+                    format!("SELECT {} FROM t{column} WHERE {}", "a".repeat(200), "b".repeat(200));
+                assert!(same(&queries.of(&sql), &queries.called(&format!("SELECT t{column}"))));
+            }
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! A pool's meter: what every integration of a pool measures, and the door in for pools that have
+//! none.
+//!
+//! Two sides. The callers' side times: each wait for a connection, each use of one. The tick's
+//! side asks the pool once a tick what it holds ([`State`]). An acquisition that need not wait
+//! costs two readings of the clock and a record; who has to wait is counted as pending as well.
+//!
+//! | metric | instrument, unit | attributes besides the pool's name |
+//! |---|---|---|
+//! | `db.client.connection.count` | up-down counter, `{connection}` | `db.client.connection.state`: `idle`, `used` |
+//! | `db.client.connection.max` | up-down counter, `{connection}` | |
+//! | `db.client.connection.pending_requests` | up-down counter, `{request}` | |
+//! | `db.client.connection.timeouts` | counter, `{timeout}` | |
+//! | `db.client.connection.wait_time` | histogram, s | |
+//! | `db.client.connection.use_time` | histogram, s | |
+//! | `db.client.connection.create_time` | histogram, s; where the driver tells | |
+//! | `highwater.pool.waited_for` | gauge, 1 | |
+//! | `highwater.pool.acquire_timeout` | gauge, s | |
+//! | `highwater.pool.abandoned` | counter, `{request}` | |
+//! | `highwater.pool.failures` | counter, `{request}` | `error.type` |
+//!
+//! The pool's name is `db.client.connection.pool.name`. The preset rules `PoolSaturated` and
+//! `PoolTimeouts` judge every pool that is measured.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    front::InstrumentBuilder,
+    handle::Highwater,
+    instrument::{Counter, Gauge, Histogram},
+    name::Unit,
+    sample::{Failure, Meter, Sampler},
+    semconv,
+    sync::{Arc, AtomicU64, OnceCell, Ordering},
+};
+
+const CONNECTIONS: Unit = Unit::known("{connection}");
+const REQUESTS: Unit = Unit::known("{request}");
+const POOL: &str = semconv::DB_CLIENT_CONNECTION_POOL_NAME;
+
+/// What a pool says of itself; from the closure given to [`Pool::new`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct State {
+    /// Connections in callers' hands.
+    pub used: u64,
+    /// Open connections nobody uses.
+    pub idle: u64,
+    /// How many connections there may be.
+    pub max: u64,
+    /// Who waits for a connection, where the pool knows. Otherwise those are counted who wait
+    /// through [`Pool::acquire`].
+    pub pending: Option<u64>,
+    /// After how long the pool ends a wait without a connection.
+    pub acquire_timeout: Option<Duration>,
+}
+
+impl State {
+    /// So many connections used and idle, of at most `max`.
+    pub fn new(used: u64, idle: u64, max: u64) -> Self {
+        Self { used, idle, max, pending: None, acquire_timeout: None }
+    }
+
+    /// The pool itself knows how many wait.
+    #[must_use]
+    pub fn pending(mut self, callers: u64) -> Self {
+        self.pending = Some(callers);
+        self
+    }
+
+    /// The pool ends a wait after this long.
+    #[must_use]
+    pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
+        self.acquire_timeout = Some(timeout);
+        self
+    }
+}
+
+/// How a request for a connection failed; says the closure given to [`Pool::acquire`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It waited too long.
+    Timeout,
+    /// Anything else, by an `error.type` of low cardinality: the server cannot be reached, the
+    /// pool is closed.
+    Error(&'static str),
+}
+
+/// A measured pool: clone it, share it.
+///
+/// For pools that have an integration of their own use that; this one is for all others.
+///
+/// ```
+/// use highwater::{Highwater, integrate::pool::{Pool, Refusal, State}};
+///
+/// # struct Ours; struct Connection;
+/// # impl Ours {
+/// #     fn len(&self) -> u64 { 4 }
+/// #     fn idle(&self) -> u64 { 3 }
+/// #     async fn get(&self) -> Result<Connection, std::io::Error> { Ok(Connection) }
+/// # }
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # runtime.block_on(async {
+/// let hw = Highwater::builder("doc").start()?;
+/// let ours = std::sync::Arc::new(Ours);
+///
+/// let seen = std::sync::Arc::downgrade(&ours);
+/// let pool = Pool::new(&hw, "main", move || {
+///     let ours = seen.upgrade()?;                            // `None`: the pool is gone
+///     Some(State::new(ours.len() - ours.idle(), ours.idle(), 16))
+/// });
+///
+/// let connection = pool.acquire(ours.get(), |error| match error.kind() {
+///     std::io::ErrorKind::TimedOut => Refusal::Timeout,
+///     _ => Refusal::Error("io"),
+/// }).await?;
+/// let used = pool.used();                                    // until it is dropped
+/// # drop((connection, used));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Pool(Arc<Core>);
+
+struct Core {
+    name: String,
+    /// Who waits through us.
+    waiting: AtomicU64,
+    wait_time: Histogram,
+    use_time: Histogram,
+    timeouts: Counter,
+    abandoned: Counter,
+    // What not every pool has is a series only once it occurs.
+    create_time: (OnceCell<Histogram>, InstrumentBuilder<Histogram>),
+    failures: InstrumentBuilder<Counter>,
+}
+
+impl Pool {
+    /// Measures a pool under a name that is unique in the service. `state` is asked once a tick, on
+    /// highwater's own thread, and must not block; when it gives `None` the pool is gone, its
+    /// values become absent, and it is not asked again.
+    pub fn new(
+        hw: &Highwater,
+        name: &str,
+        state: impl FnMut() -> Option<State> + Send + 'static,
+    ) -> Self {
+        let time = |metric: &str, help: &str| {
+            hw.histogram(metric).unit(Unit::SECONDS).help(help).label(POOL, name)
+        };
+        let count = |metric: &str, unit, help: &str| {
+            hw.counter(metric).unit(unit).help(help).label(POOL, name)
+        };
+        let pool = Self(Arc::new(Core {
+            name: name.to_owned(),
+            waiting: AtomicU64::new(0),
+            wait_time: time(
+                semconv::DB_CLIENT_CONNECTION_WAIT_TIME,
+                "How long it took to get a connection.",
+            )
+            .build(),
+            use_time: time(
+                semconv::DB_CLIENT_CONNECTION_USE_TIME,
+                "How long a connection was held.",
+            )
+            .build(),
+            timeouts: count(
+                semconv::DB_CLIENT_CONNECTION_TIMEOUTS,
+                Unit::known("{timeout}"),
+                "Waits for a connection that the pool ended without one.",
+            )
+            .build(),
+            abandoned: count(
+                semconv::POOL_ABANDONED,
+                REQUESTS,
+                "Waits for a connection that their caller gave up.",
+            )
+            .build(),
+            create_time: (
+                OnceCell::new(),
+                time(
+                    semconv::DB_CLIENT_CONNECTION_CREATE_TIME,
+                    "How long opening a connection took.",
+                ),
+            ),
+            failures: count(
+                semconv::POOL_FAILURES,
+                REQUESTS,
+                "Requests for a connection that failed, but not by waiting too long.",
+            ),
+        }));
+        hw.sample(Reader {
+            name: format!("pool {name}"),
+            pool: pool.clone(),
+            state: Box::new(state),
+            gauges: None,
+        });
+        pool
+    }
+
+    /// The pool's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Waits for a connection and measures how long. A future that is dropped while it waits is
+    /// counted in `highwater.pool.abandoned`: its caller gave up sooner than the pool.
+    ///
+    /// # Errors
+    /// Those of `acquire`; `refusal` says how they are counted.
+    pub async fn acquire<C, E>(
+        &self,
+        acquire: impl Future<Output = Result<C, E>>,
+        refusal: impl FnOnce(&E) -> Refusal,
+    ) -> Result<C, E> {
+        let mut acquire = pin!(acquire);
+        let mut waiting = None;
+        let begun = Instant::now();
+        let got = poll_fn(|cx| {
+            let polled = acquire.as_mut().poll(cx);
+            if polled.is_pending() && waiting.is_none() {
+                waiting = Some(Waiting::begin(&self.0));
+            }
+            polled
+        })
+        .await;
+        waiting.into_iter().for_each(Waiting::end);
+        self.conclude(begun, got, refusal)
+    }
+
+    /// The same for a pool that blocks its caller.
+    ///
+    /// # Errors
+    /// Those of `acquire`; `refusal` says how they are counted.
+    pub fn acquire_blocking<C, E>(
+        &self,
+        acquire: impl FnOnce() -> Result<C, E>,
+        refusal: impl FnOnce(&E) -> Refusal,
+    ) -> Result<C, E> {
+        let begun = Instant::now();
+        let waiting = Waiting::begin(&self.0);
+        let got = acquire();
+        waiting.end();
+        self.conclude(begun, got, refusal)
+    }
+
+    fn conclude<C, E>(
+        &self,
+        begun: Instant,
+        got: Result<C, E>,
+        refusal: impl FnOnce(&E) -> Refusal,
+    ) -> Result<C, E> {
+        match &got {
+            Ok(_) => self.waited(begun.elapsed()),
+            Err(error) => self.refused(refusal(error)),
+        }
+        got
+    }
+
+    /// A connection was got after this long; for pools with a hook of their own.
+    pub fn waited(&self, elapsed: Duration) {
+        self.0.wait_time.record_duration(elapsed);
+    }
+
+    /// There was no connection to be had; for pools with a hook of their own.
+    pub fn refused(&self, refusal: Refusal) {
+        match refusal {
+            Refusal::Timeout => self.0.timeouts.increment(1),
+            Refusal::Error(error_type) => {
+                let failures = self.0.failures.clone().label(semconv::ERROR_TYPE, error_type);
+                failures.build().increment(1);
+            }
+        }
+    }
+
+    /// Opening a connection took this long.
+    pub fn created(&self, elapsed: Duration) {
+        let (known, series) = &self.0.create_time;
+        known.get_or_init(|| series.clone().build()).record_duration(elapsed);
+    }
+
+    /// A connection is in use until this is dropped.
+    pub fn used(&self) -> Used {
+        Used { pool: self.clone(), since: Instant::now() }
+    }
+
+    /// A connection was held for this long; for pools with a hook of their own.
+    pub fn held(&self, elapsed: Duration) {
+        self.0.use_time.record_duration(elapsed);
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("name", &self.0.name).finish_non_exhaustive()
+    }
+}
+
+/// One that waits; dropped before its end, it gave up.
+struct Waiting<'a> {
+    core: &'a Core,
+    ended: bool,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(core: &'a Core) -> Self {
+        core.waiting.fetch_add(1, Ordering::Relaxed);
+        Self { core, ended: false }
+    }
+
+    fn end(mut self) {
+        self.ended = true;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.core.waiting.fetch_sub(1, Ordering::Relaxed);
+        if !self.ended {
+            self.core.abandoned.increment(1);
+        }
+    }
+}
+
+/// A connection in use; from [`Pool::used`].
+#[must_use = "the connection counts as used until this is dropped"]
+#[derive(Debug)]
+pub struct Used {
+    pool: Pool,
+    since: Instant,
+}
+
+impl Drop for Used {
+    fn drop(&mut self) {
+        self.pool.held(self.since.elapsed());
+    }
+}
+
+/// The tick's side.
+struct Reader {
+    name: String,
+    pool: Pool,
+    state: Box<dyn FnMut() -> Option<State> + Send>,
+    gauges: Option<Gauges>,
+}
+
+struct Gauges {
+    used: Gauge,
+    idle: Gauge,
+    max: Gauge,
+    pending: Gauge,
+    waited_for: Gauge,
+    acquire_timeout: Gauge,
+}
+
+impl Sampler for Reader {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn start(&mut self, meter: &mut Meter) -> Result<(), Failure> {
+        let name = self.pool.name();
+        let mut connections = |state| {
+            meter.up_down_counter(
+                semconv::DB_CLIENT_CONNECTION_COUNT,
+                CONNECTIONS,
+                "A pool's connections by state.",
+                [(POOL, name), (semconv::DB_CLIENT_CONNECTION_STATE, state)],
+            )
+        };
+        let (used, idle) = (connections("used"), connections("idle"));
+        self.gauges = Some(Gauges {
+            used,
+            idle,
+            max: meter.up_down_counter(
+                semconv::DB_CLIENT_CONNECTION_MAX,
+                CONNECTIONS,
+                "How many connections a pool may open.",
+                [(POOL, name)],
+            ),
+            pending: meter.up_down_counter(
+                semconv::DB_CLIENT_CONNECTION_PENDING_REQUESTS,
+                REQUESTS,
+                "Who waits for a connection.",
+                [(POOL, name)],
+            ),
+            waited_for: meter.gauge(
+                semconv::POOL_WAITED_FOR,
+                Unit::ONE,
+                "1 if somebody waits for a connection, else 0.",
+                [(POOL, name)],
+            ),
+            acquire_timeout: meter.gauge(
+                semconv::POOL_ACQUIRE_TIMEOUT,
+                Unit::SECONDS,
+                "After how long a pool ends a wait without a connection.",
+                [(POOL, name)],
+            ),
+        });
+        Ok(())
+    }
+
+    fn sample(&mut self) -> Result<(), Failure> {
+        let Some(gauges) = &self.gauges else { return Ok(()) };
+        let state = (self.state)().ok_or(Failure::Ended)?;
+        let pending = state.pending.unwrap_or_else(|| self.pool.0.waiting.load(Ordering::Relaxed));
+        gauges.used.set(state.used as f64);
+        gauges.idle.set(state.idle as f64);
+        gauges.max.set(state.max as f64);
+        gauges.pending.set(pending as f64);
+        gauges.waited_for.set(f64::from(pending > 0));
+        if let Some(timeout) = state.acquire_timeout {
+            gauges.acquire_timeout.set(timeout.as_secs_f64());
+        }
+        Ok(())
+    }
+}
