@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An instance that ticks and pushes often, with nothing but what the test adds.
 pub fn pushing(receiver: &Receiver) -> Builder {
-    let to = otlp::to(&receiver.url()).interval(Duration::from_millis(100));
+    let to = otlp::to(receiver.url()).interval(Duration::from_millis(100));
     Highwater::builder("test")
         .tick(Duration::from_millis(100))
         .without_presets()
