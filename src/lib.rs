@@ -49,6 +49,8 @@ pub use engine::ShutdownError;
 pub use error::{Error, InstallError, Problem};
 pub use front::{InstrumentBuilder, Queries, QueriesBuilder, QueryBuilder, Recorder};
 pub use handle::{Highwater, global};
+#[cfg(feature = "allocator")]
+pub use instrument::{Allocator, Scope, Scoped};
 pub use instrument::{
     ClassifiedQuery, ClassifiedTimed, Component, Counter, Exceeded, Gauge, Held, Histogram, Query,
     QueryGuard, Timed, TryTimed, UpDownCounter,

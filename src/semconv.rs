@@ -227,6 +227,12 @@ pub const COMPONENT_REQUESTS: &str = "highwater.component.requests";
 pub const COMPONENT_REQUEST_MEMORY: &str = "highwater.component.request.memory";
 /// That memory divided by their number.
 pub const COMPONENT_MEMORY_PER_REQUEST: &str = "highwater.component.memory.per_request";
+/// Memory of the live blocks that were allocated in a component's scopes.
+pub const COMPONENT_HEAP_USAGE: &str = "highwater.component.heap.usage";
+/// Memory of all blocks that were ever allocated there.
+pub const COMPONENT_HEAP_ALLOCATED: &str = "highwater.component.heap.allocated";
+/// How many those were.
+pub const COMPONENT_HEAP_ALLOCATIONS: &str = "highwater.component.heap.allocations";
 /// Reservations a component's limit refused.
 pub const COMPONENT_REFUSED: &str = "highwater.component.refused";
 

@@ -9,6 +9,8 @@
 
 use std::fmt;
 
+#[cfg(feature = "allocator")]
+use super::attribution::{self, Heap, NOBODY, Owner};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 
 /// The limit of a component without one.
@@ -33,7 +35,7 @@ const MOST: u64 = 1 << 56;
 ///
 /// | series | unit | present |
 /// |---|---|---|
-/// | `highwater.component.memory.usage` | By | always |
+/// | `highwater.component.memory.usage` | By | once there was any |
 /// | `highwater.component.memory.limit` | By | with a limit |
 /// | `highwater.component.memory.utilization` | 1 | with a limit |
 /// | `highwater.component.items` | `{item}` | once stated |
@@ -41,6 +43,10 @@ const MOST: u64 = 1 << 56;
 /// | `highwater.component.request.memory` | By | once there was one |
 /// | `highwater.component.memory.per_request` | By | while there are any |
 /// | `highwater.component.refused` | `{request}` | once there was one |
+/// | `highwater.component.heap.usage`, `.allocated` | By | with the feature `allocator` |
+/// | `highwater.component.heap.allocations` | `{allocation}` | with the feature `allocator` |
+///
+/// With the attributing allocator the usage is the heap's if that is more than what was said.
 ///
 /// Cost: one locked addition for a statement; for a guard up to four, and as many when it is
 /// dropped. Lock-free, without allocation. When the instance has stopped or is disabled, a load and
@@ -78,11 +84,16 @@ struct Core {
     requests: AtomicU64,
     request_bytes: AtomicU64,
     refused: AtomicU64,
+    /// Whose the blocks are that are allocated in its scopes; found at the first.
+    #[cfg(feature = "allocator")]
+    owner: crate::sync::OnceCell<Owner>,
 }
 
 impl Component {
     pub(crate) fn new(name: Arc<str>) -> Self {
         Self(Arc::new(Core {
+            #[cfg(feature = "allocator")]
+            owner: crate::sync::OnceCell::new(),
             name,
             live: AtomicBool::new(true),
             limit: AtomicU64::new(NO_LIMIT),
@@ -181,7 +192,8 @@ impl Component {
         Ok(held)
     }
 
-    /// The bytes it holds: what was stated and what guards hold.
+    /// The bytes it holds: what was stated and what guards hold. (What an attributing allocator
+    /// knows of it is in the series, not in here.)
     pub fn usage(&self) -> u64 {
         self.0.usage(self.0.held.load(Ordering::Relaxed))
     }
@@ -204,6 +216,28 @@ impl Component {
     /// How often it refused since it exists.
     pub fn refused(&self) -> u64 {
         self.0.refused.load(Ordering::Relaxed)
+    }
+
+    /// From now on it stands for what is allocated outside every scope.
+    #[cfg(feature = "allocator")]
+    pub(crate) fn own_what_nobody_does(&self) {
+        let _ = self.0.owner.set(NOBODY);
+    }
+
+    /// Whose the blocks are that are allocated in its scopes.
+    #[cfg(feature = "allocator")]
+    #[inline]
+    pub(super) fn owner(&self) -> Owner {
+        if !self.0.is_live() {
+            return NOBODY;
+        }
+        *self.0.owner.get_or_init(|| attribution::owner(&self.0.name))
+    }
+
+    /// What was allocated in its scopes.
+    #[cfg(feature = "allocator")]
+    pub(crate) fn heap(&self) -> Heap {
+        self.0.owner.get().map_or(Heap::NONE, |owner| attribution::heap(*owner))
     }
 
     pub(crate) fn retire(&self) {

@@ -142,9 +142,27 @@ pub(crate) fn current() -> Slot {
     if slot == NONE { first() } else { slot }
 }
 
+/// Where this thread counts a block it allocates. Until somebody else has made the leases there is
+/// only the shared home: making them allocates.
+#[cfg(feature = "allocator")]
+#[inline]
+pub(crate) fn while_allocating() -> Slot {
+    let slot = SLOT.get();
+    if slot == NONE { first_while_allocating() } else { slot }
+}
+
+#[cfg(feature = "allocator")]
+#[cold]
+#[inline(never)]
+fn first_while_allocating() -> Slot {
+    if LEASES.get().is_some() { first() } else { Slot::HOME }
+}
+
 #[cold]
 #[inline(never)]
 fn first() -> Slot {
+    // What follows may allocate, and our own allocator asks for a slot: it must not come here again.
+    SLOT.set(Slot::HOME);
     // Registers the destructor. If this thread-local is gone, the thread is ending.
     let slot = match RETURN.try_with(|_| ()) {
         Ok(()) => leases().take(),

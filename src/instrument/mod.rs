@@ -10,6 +10,10 @@
 //! tick ── fold ──► Delta ── add ──► Distribution ──► quantile, downscale
 //! ```
 
+#[cfg(feature = "allocator")]
+mod allocator;
+#[cfg(feature = "allocator")]
+mod attribution;
 mod bucket;
 mod component;
 mod counter;
@@ -27,6 +31,10 @@ mod store;
 mod thin;
 mod timed;
 
+#[cfg(feature = "allocator")]
+pub use allocator::Allocator;
+#[cfg(feature = "allocator")]
+pub use attribution::{Scope, Scoped};
 pub use component::{Component, Exceeded, Held};
 pub use counter::{Counter, UpDownCounter};
 pub use gauge::Gauge;

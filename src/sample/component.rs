@@ -13,7 +13,7 @@ use crate::{
     sync::Arc,
 };
 
-const FIGURES: usize = 8;
+const FIGURES: usize = if cfg!(feature = "allocator") { 11 } else { 8 };
 
 struct Figure {
     name: &'static str,
@@ -29,7 +29,7 @@ static ALL: [Figure; FIGURES] = [
         kind: Kind::ObservedUpDown,
         unit: "By",
         help: "Memory a part of the service says it holds.",
-        read: |component| Some(component.usage() as f64),
+        read: |component| Some(usage(component) as f64),
     },
     Figure {
         name: semconv::COMPONENT_MEMORY_LIMIT,
@@ -43,7 +43,7 @@ static ALL: [Figure; FIGURES] = [
         kind: Kind::Gauge,
         unit: "1",
         help: "Memory a part of the service holds, as a share of what it may hold.",
-        read: |component| ratio(component.usage(), component.limit()?),
+        read: |component| ratio(usage(component), component.limit()?),
     },
     Figure {
         name: semconv::COMPONENT_ITEMS,
@@ -80,7 +80,40 @@ static ALL: [Figure; FIGURES] = [
         help: "Reservations that a part of the service refused.",
         read: |component| Some(component.refused() as f64),
     },
+    #[cfg(feature = "allocator")]
+    Figure {
+        name: semconv::COMPONENT_HEAP_USAGE,
+        kind: Kind::ObservedUpDown,
+        unit: "By",
+        help: "Memory of the live blocks that were allocated in a component's scopes.",
+        read: |component| Some(component.heap().usage as f64),
+    },
+    #[cfg(feature = "allocator")]
+    Figure {
+        name: semconv::COMPONENT_HEAP_ALLOCATED,
+        kind: Kind::ObservedCounter,
+        unit: "By",
+        help: "Memory of all blocks that were allocated in a component's scopes.",
+        read: |component| Some(component.heap().allocated as f64),
+    },
+    #[cfg(feature = "allocator")]
+    Figure {
+        name: semconv::COMPONENT_HEAP_ALLOCATIONS,
+        kind: Kind::ObservedCounter,
+        unit: "{allocation}",
+        help: "Blocks that were allocated in a component's scopes.",
+        read: |component| Some(component.heap().allocations as f64),
+    },
 ];
+
+/// What it says, or what the allocator knows of it if that is more.
+fn usage(component: &Component) -> u64 {
+    #[cfg(feature = "allocator")]
+    let heap = component.heap().usage;
+    #[cfg(not(feature = "allocator"))]
+    let heap = 0;
+    component.usage().max(heap)
+}
 
 /// The sampler named `component`.
 pub(crate) struct Components {
@@ -109,6 +142,8 @@ impl Sampler for Components {
         for figure in &ALL {
             self.registry.describe(figure.name, Unit::known(figure.unit), figure.help);
         }
+        #[cfg(feature = "allocator")]
+        self.registry.component("unattributed").own_what_nobody_does();
         Ok(())
     }
 
