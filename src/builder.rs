@@ -102,8 +102,9 @@ impl Builder {
         self
     }
 
-    /// Reads something more once a tick. [`sample::process`], [`sample::system`] and
-    /// [`sample::memory`] are on by default; a sampler of the same name takes a default's place.
+    /// Reads something more once a tick. [`sample::process`], [`sample::system`],
+    /// [`sample::memory`] and [`sample::pressure`] are on by default; a sampler of the same name
+    /// takes a default's place.
     pub fn sample(mut self, sampler: impl Sampler + 'static) -> Self {
         self.samplers.push(Box::new(sampler));
         self
@@ -312,6 +313,7 @@ impl Builder {
             Box::new(sample::process()),
             Box::new(sample::system()),
             Box::new(sample::memory()),
+            Box::new(sample::pressure()),
             Box::new(sample::Components::new(registry.clone())),
         ];
         samplers.retain(|default| !self.samplers.iter().any(|own| own.name() == default.name()));

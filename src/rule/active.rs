@@ -214,7 +214,7 @@ impl ActiveRule {
         let (has_hold, has_value) = (bound.hold.is_some(), bound.value.is_some());
         for alert in &mut self.alerts {
             let Found { raise, hold, value } = alert.found;
-            let holding = if has_hold && alert.life.is_active() { hold } else { raise };
+            let holding = if has_hold && alert.life.is_raised() { hold } else { raise };
             let seen = Seen {
                 data: warm && (!has_value || value.is_some_and(|value| !value.is_nan())),
                 holds: holding.is_some(),

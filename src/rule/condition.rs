@@ -57,7 +57,7 @@ enum Kind {
     Promql(Box<Result<Expr, Mistake>>),
     /// Joined by these labels only.
     On(Box<Condition>, Vec<String>),
-    /// Asked only until the alert is on its way.
+    /// Asked only until the alert fires.
     ToRaise(Box<Condition>),
 }
 
@@ -110,14 +110,14 @@ impl Condition {
         Self(Kind::Compare(Box::new(Compare { value, op, threshold, clear: None })))
     }
 
-    /// An alert that is pending or firing clears only below this: hysteresis. With
-    /// [`above`](Value::above) and [`at_least`](Value::at_least).
+    /// An alert that is firing clears only below this: hysteresis. A pending one must hold by the
+    /// threshold itself. With [`above`](Value::above) and [`at_least`](Value::at_least).
     pub fn clear_below(self, threshold: impl Into<Threshold>) -> Self {
         self.clear(threshold.into(), BinaryOp::GreaterEqual)
     }
 
-    /// An alert that is pending or firing clears only above this: hysteresis. With
-    /// [`below`](Value::below) and [`at_most`](Value::at_most).
+    /// An alert that is firing clears only above this: hysteresis. A pending one must hold by the
+    /// threshold itself. With [`below`](Value::below) and [`at_most`](Value::at_most).
     pub fn clear_above(self, threshold: impl Into<Threshold>) -> Self {
         self.clear(threshold.into(), BinaryOp::LessEqual)
     }
@@ -162,7 +162,7 @@ impl Condition {
         Self(Kind::On(Box::new(self), labels.map(str::to_owned).to_vec()))
     }
 
-    /// Within [`all`]: needed for an alert to begin, not for it to go on.
+    /// Within [`all`]: needed for an alert to fire, not for it to go on firing.
     pub fn to_raise(self) -> Self {
         Self(Kind::ToRaise(Box::new(self)))
     }

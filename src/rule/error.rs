@@ -75,6 +75,9 @@ pub enum Mistake {
     /// A quantile is a share.
     #[error("the quantile {} is not within 0..=1", Number(*.0))]
     Quantile(f64),
+    /// Of a limit, how much is in use.
+    #[error("the share {} is not within 0..=1", Number(*.0))]
+    Ratio(f64),
     /// N of M.
     #[error("{least} of {of} evaluations: allowed are 1 ≤ N ≤ M ≤ 64")]
     Times {

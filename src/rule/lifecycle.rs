@@ -60,10 +60,16 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    /// Whether it is on its way or there: what a clear threshold applies to.
+    /// Whether it is on its way or there.
     #[inline]
     pub(crate) fn is_active(&self) -> bool {
-        matches!(self.state, State::Pending | State::Firing) || self.vanished_at.is_some()
+        self.state == State::Pending || self.is_raised()
+    }
+
+    /// Whether it has fired and not ended: what a clear threshold applies to.
+    #[inline]
+    pub(crate) fn is_raised(&self) -> bool {
+        self.state == State::Firing || self.vanished_at.is_some()
     }
 
     #[inline]

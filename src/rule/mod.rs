@@ -41,6 +41,7 @@ mod expr;
 pub mod harness;
 mod index;
 mod lifecycle;
+mod memory;
 mod naming;
 mod number;
 mod plan;
@@ -58,6 +59,7 @@ mod tests;
 pub use builder::{Adjust, Rule, alert};
 pub use condition::{Condition, Threshold, all, any, bytes, promql};
 pub use error::{Error, Mistake};
+pub use memory::{Memory, memory};
 pub use promql::Refusal;
 pub use value::{
     Counter, Distribution, Quantile, Value, counter, gauge, histogram, queries, query,

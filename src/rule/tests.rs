@@ -110,11 +110,14 @@ const GAP: f64 = f64::NAN;
 fn a_threshold_with_a_hold_and_hysteresis() {
     let rule = alert("Hot").when(gauge("t").above(10.0).clear_below(5.0)).hold_for(secs(2));
     let mut world = World::new(secs(1), [rule]);
-    let states = world.run("t", &[1.0, 11.0, 6.0, 5.0, 5.0, 4.9, 6.0, 10.0, 10.1]);
-    assert_eq!(states, "ippFFiiip");
+    // On its way it must stay above the threshold, or a blip would fire; then it clears below 5.
+    let states = world.run("t", &[11.0, 6.0, 11.0, 11.0, 11.0, 5.0, 5.0, 4.9, 6.0, 10.0, 10.1]);
+    assert_eq!(states, "pippFFFiiip");
     assert_eq!(
         world.transitions(),
         [
+            (State::Inactive, State::Pending, None),
+            (State::Pending, State::Inactive, None),
             (State::Inactive, State::Pending, None),
             (State::Pending, State::Firing, None),
             (State::Firing, State::Inactive, Some(ResolveReason::Cleared)),

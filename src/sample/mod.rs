@@ -1,7 +1,8 @@
 //! What is read rather than recorded: the process, the system, and whatever a user's own sampler
 //! knows. Called by the tick thread, once a tick.
 //!
-//! [`process`](process()), [`system`](system()) and [`memory`](memory()) are on by default.
+//! [`process`](process()), [`system`](system()), [`memory`](memory()) and
+//! [`pressure`](pressure()) are on by default.
 
 mod backend;
 #[cfg(target_os = "linux")]

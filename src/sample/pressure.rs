@@ -26,7 +26,8 @@ use super::{
 use crate::sync::Arc;
 use crate::{instrument::Gauge, name::Unit, semconv};
 
-/// Pressure: `highwater.pressure.*`, memory events, refaults, CPU throttling. Linux only.
+/// Pressure: `highwater.pressure.*`, memory events, refaults, CPU throttling. Linux only. On by
+/// default.
 ///
 /// - `highwater.pressure.avg10`, `.avg60` and the counter `highwater.pressure.time`, by
 ///   `resource` (`memory`, `io`, `cpu`), `stall` (`some`: at least one task waited; `full`: all

@@ -1,8 +1,8 @@
 //! The rules that are on unless switched off: what a careful operator would have set up.
 //!
 //! Their names and labels are part of this crate's promise: dashboards and runbooks hang on them.
-//! Each can be adjusted or switched off by its name. None of them pages on a fresh start: they see
-//! no data for the first minute.
+//! Each can be adjusted or switched off by its name. They see no data for the first minute, so that
+//! a fresh start pages nobody; but for those that tell of an end within it.
 
 use std::time::Duration;
 
@@ -31,12 +31,14 @@ const fn seconds(seconds: u64) -> Duration {
 /// ```
 pub fn all(tick: Duration) -> Vec<Rule> {
     let mut rules = Vec::new();
-    rules.extend(memory::rules());
+    rules.extend(memory::rules(tick));
     rules.extend(process::rules());
     rules.extend(query::rules(tick));
     rules.extend(pool::rules(tick));
     rules.extend(monitor::rules(tick));
-    rules.into_iter().map(|rule| rule.group(GROUP).warm_up(WARM_UP)).collect()
+    let mut rules: Vec<_> = rules.into_iter().map(|rule| rule.warm_up(WARM_UP)).collect();
+    rules.extend(memory::imminent(tick));
+    rules.into_iter().map(|rule| rule.group(GROUP)).collect()
 }
 
 /// A window that holds enough ticks however slow they are.
