@@ -60,6 +60,9 @@ pub use name::{Labels, Unit, UnknownUnit};
 #[doc = include_str!("../DESIGN.md")]
 pub mod design {}
 
+#[doc(hidden)]
+pub use engine::{Rehearsal, Standing};
+
 /// What our macros expand to; not for use by name.
 #[doc(hidden)]
 pub mod __private {

@@ -10,6 +10,7 @@ mod errand;
 mod io;
 mod mailbox;
 mod publish;
+mod rehearsal;
 mod silence_file;
 mod stop;
 mod telemetry;
@@ -23,7 +24,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::stop::ShutdownError;
+pub use self::{
+    rehearsal::{Rehearsal, Standing},
+    stop::ShutdownError,
+};
 
 use self::{act::Actors, io::Courier, stop::Stop, telemetry::Losses, tick::Ticker};
 use crate::{

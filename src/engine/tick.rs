@@ -24,7 +24,7 @@ use crate::{
     event::{ResolveReason, State, Transition},
     export::otlp::Health,
     registry::Collector,
-    rule::Evaluator,
+    rule::{Evaluator, Status},
     sample::{Glanced, Sampler, Samplers},
     sync::Arc,
     window::Foresight,
@@ -188,6 +188,11 @@ impl Ticker {
         if let Some(courier) = &mut self.courier {
             courier.snapshot_if_due(&self.collector, at);
         }
+    }
+
+    /// Where every alert stands.
+    pub(super) fn status(&self) -> impl Iterator<Item = Status<'_>> {
+        self.rules.status()
     }
 
     /// After the last tick: every alert ends, everything leaves.

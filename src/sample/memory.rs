@@ -9,10 +9,10 @@
 //! Two ways to look, both on the tick thread: `sample`, once a tick, and `glance` in between, the
 //! more often the less room is left.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{
-    Failure, Glance, Meter, Sampler,
+    Failure, Glance, Meter, Sampler, Time,
     backend::{Backend, Need, Origin},
     field::put,
 };
@@ -67,7 +67,7 @@ pub fn memory() -> Memory {
 /// See [`memory`].
 #[derive(Debug)]
 pub struct Memory {
-    origin: Origin,
+    pub(super) origin: Origin,
     budget: Option<u64>,
     state: Option<State>,
 }
@@ -116,7 +116,7 @@ struct Level {
     utilization: Gauge,
     binds: Gauge,
     /// When it was last measured.
-    last: Option<(Instant, u64)>,
+    last: Option<(Duration, u64)>,
     /// Bytes a second.
     growth: f64,
 }
@@ -160,12 +160,12 @@ impl Level {
         put(&self.utilization, wall.ratio());
     }
 
-    fn grow(&mut self, now: Instant, usage: u64) {
+    fn grow(&mut self, now: Duration, usage: u64) {
         let Some((at, before)) = self.last else {
             self.last = Some((now, usage));
             return;
         };
-        let step = now.saturating_duration_since(at);
+        let step = now.saturating_sub(at);
         if step >= SHORTEST_STEP {
             self.growth = (usage as f64 - before as f64) / step.as_secs_f64();
             self.last = Some((now, usage));
@@ -214,6 +214,7 @@ impl Container {
 #[derive(Debug)]
 struct State {
     backend: Backend,
+    time: Time,
     /// Those of groups, two each, then `host`, `address_space`, `budget`.
     levels: Vec<Level>,
     /// One for each level.
@@ -272,7 +273,7 @@ impl Memory {
     fn look(&mut self, glance: bool) -> Result<(), Failure> {
         let Some(state) = &mut self.state else { return Ok(()) };
         state.read(glance, self.budget)?;
-        state.publish(Instant::now());
+        state.publish(state.time.now());
         Ok(())
     }
 }
@@ -299,6 +300,7 @@ impl State {
         }
         Self {
             backend,
+            time: meter.time(),
             walls: vec![Wall::default(); levels.len()],
             levels,
             #[cfg(target_os = "linux")]
@@ -357,7 +359,7 @@ impl State {
         Ok(())
     }
 
-    fn publish(&mut self, now: Instant) {
+    fn publish(&mut self, now: Duration) {
         let host = self.levels.len().saturating_sub(3);
         let (mut binding, mut runway, mut headroom) = (None, None::<f64>, None::<u64>);
         for (at, (level, wall)) in self.levels.iter_mut().zip(&self.walls).enumerate() {

@@ -39,7 +39,7 @@ use crate::{
     instrument::Gauge,
     name::{Labels, Unit},
     registry::{Kind, Registry},
-    sync::Arc,
+    sync::{Arc, AtomicU64, Ordering},
 };
 
 /// Something that is read once a tick.
@@ -163,11 +163,28 @@ impl fmt::Display for Status {
 pub struct Meter {
     registry: Arc<Registry>,
     gauges: Vec<Gauge>,
+    time: Time,
+}
+
+/// When the tick or glance under way is: what is "now" to a sampler. Told, so that tests need not
+/// wait.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Time(Arc<AtomicU64>);
+
+impl Time {
+    fn set(&self, now: Duration) {
+        self.0.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Since some origin; never steps back.
+    pub(crate) fn now(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
 }
 
 impl Meter {
     pub(crate) fn new(registry: Arc<Registry>) -> Self {
-        Self { registry, gauges: Vec::new() }
+        Self { registry, gauges: Vec::new(), time: Time::default() }
     }
 
     /// A value that is set.
@@ -201,6 +218,10 @@ impl Meter {
         labels: [(&str, &str); N],
     ) -> Gauge {
         self.remember(name, Kind::ObservedUpDown, unit, help, &Labels::new(labels))
+    }
+
+    pub(crate) fn time(&self) -> Time {
+        self.time.clone()
     }
 
     fn remember(

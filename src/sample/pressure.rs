@@ -54,7 +54,7 @@ pub fn pressure() -> Pressure {
 /// See [`pressure`].
 #[derive(Debug)]
 pub struct Pressure {
-    origin: Origin,
+    pub(super) origin: Origin,
     #[cfg(target_os = "linux")]
     parts: Option<Parts>,
 }

@@ -28,7 +28,7 @@ pub fn process() -> Process {
 /// See [`process`].
 #[derive(Debug)]
 pub struct Process {
-    origin: Origin,
+    pub(super) origin: Origin,
     backend: Option<Backend>,
     fields: Option<Fields<Reading>>,
 }

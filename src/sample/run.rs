@@ -128,6 +128,7 @@ impl Samplers {
     pub(crate) fn glance(&mut self, at: Moment) -> Glanced {
         let mut urgent = false;
         for entry in self.entries.iter_mut().filter(|entry| entry.stage == Stage::Started) {
+            entry.meter.time.set(at.mono);
             let outcome = guarded(|| entry.sampler.glance());
             // That its values are gone is for the rules to know, too.
             urgent |= !matches!(outcome, Ok(Glance::Calm));
@@ -151,6 +152,7 @@ impl Samplers {
 
 impl Entry {
     fn run(&mut self, now: Duration) {
+        self.meter.time.set(now);
         let outcome = match self.stage {
             Stage::Off | Stage::Ended => return,
             Stage::Waiting { until } if now < until => return,

@@ -27,7 +27,7 @@ pub fn system() -> System {
 /// See [`system`].
 #[derive(Debug)]
 pub struct System {
-    origin: Origin,
+    pub(super) origin: Origin,
     backend: Option<Backend>,
     fields: Option<Fields<Reading>>,
 }

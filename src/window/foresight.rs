@@ -128,21 +128,21 @@ mod tests {
             collector.collect(at(second));
             foresight.observe(at(second), collector.series(), collector.frame());
         };
-        for second in 0..60 {
+        for second in 0..80 {
             box_usage.set(700.0 + 2.0 * second as f64);
             host_usage.set(500.0);
             tick(second);
         }
-        // 1,000 − 818 at two a second.
-        assert_eq!(box_time(), Some(91.0));
+        // 1,000 − 858 at two a second.
+        assert_eq!(box_time(), Some(71.0));
         assert_eq!(host_time(), None);
         box_limit.set(2_000_000.0);
-        tick(60);
+        tick(80);
         assert_eq!(box_time(), None, "out of reach");
         box_limit.clear();
-        tick(61);
+        tick(81);
         box_limit.set(1_000.0);
-        tick(62);
+        tick(82);
         assert_eq!(box_time(), None, "it began anew");
     }
 
@@ -152,7 +152,7 @@ mod tests {
         let usage = registry.observed_up_down(semconv::MEMORY_USAGE, &Labels::empty());
         let limit = registry.observed_up_down(semconv::MEMORY_LIMIT, &Labels::empty());
         let time = registry.gauge(semconv::MEMORY_TIME_TO_LIMIT, &Labels::empty());
-        limit.set(100.0);
+        limit.set(60.0);
         let mut collector = Collector::new(registry.clone(), at(0));
         let mut foresight = Foresight::new(registry.clone());
         for second in 0..30 {

@@ -9,7 +9,7 @@
 //!   otherwise flat line leaves it at zero.
 //! - It is looked for at three [`SCALES`] at once, each of [`POINTS`] points. A point of a coarser
 //!   scale is the *least* usage in its time, so a saw is seen as its troughs.
-//! - A scale foretells five times the time it has seen, and no more.
+//! - A scale foretells not twice the time it has seen, and no more.
 //! - What grows ever slower is extrapolated as a geometric series, which may end below the limit:
 //!   then there is no exhaustion to foresee. A cache that warms up is such a one.
 //! - Usage that fell by a [`DROP`] shows that the height it fell from can be recovered from. Below
@@ -31,8 +31,16 @@ const COARSEST: usize = SCALES.len() - 1;
 const PAIRS: usize = POINTS * (POINTS - 1) / 2;
 /// One-sided; asked every second, 99% would be wrong once in two minutes.
 const QUANTILE: f64 = 3.7;
+/// A step is this share of a rise within two points.
+const AT_ONCE: f64 = 0.45;
+/// What grows by so much less in the newer half than in the older one levels off.
+const SHRINKS: f64 = 0.8;
+/// These tell whether growth has just stopped…
+const LAST_POINTS: usize = 6;
+/// …which is so: they cannot have grown by this share of what the newer half did.
+const STOPPED: f64 = 0.3;
 /// No scale foretells more than so many times what it has seen.
-const REACH: f64 = 5.0;
+const REACH: f64 = 1.8;
 /// A fall by this share of the height is a recovery.
 const DROP: f64 = 0.1;
 const REMEMBERED: Duration = Duration::from_secs(1_800);
@@ -97,11 +105,30 @@ impl Trend {
     pub(crate) fn forecast(&self, limit: f64) -> Option<Forecast> {
         let (now, usage) = self.last?;
         let known = self.remembered(now).is_some_and(|height| usage <= height);
-        let scales = self.scales.iter().enumerate();
-        scales
-            .filter(|(at, _)| *at == COARSEST || !known)
-            .filter_map(|(_, scale)| scale.forecast(usage, limit))
-            .min_by_key(|forecast| forecast.time_to_limit)
+        let mut soonest: Option<Forecast> = None;
+        // What a coarser scale sees levelling off: to that slope, and not below it.
+        let mut levelling = f64::NEG_INFINITY;
+        for (at, scale) in self.scales.iter().enumerate().rev() {
+            let Some(view) = &scale.view else { continue };
+            let seconds = view.seconds_for((limit - usage).max(0.0));
+            if !seconds.is_finite() {
+                levelling = levelling.max(view.lately);
+                continue;
+            }
+            if view.lately <= levelling || !view.is_trend() || (known && at != COARSEST) {
+                continue;
+            }
+            if seconds > REACH * view.seen {
+                continue;
+            }
+            let Ok(time_to_limit) = Duration::try_from_secs_f64(seconds) else { continue };
+            let forecast =
+                Forecast { slope: view.lately, least_slope: view.whole.least, time_to_limit };
+            if soonest.is_none_or(|before| time_to_limit < before.time_to_limit) {
+                soonest = Some(forecast);
+            }
+        }
+        soonest
     }
 }
 
@@ -113,11 +140,13 @@ struct Scale {
     length: usize,
     /// The point in the making: when it ends, and the least so far.
     open: Option<(Duration, f64)>,
+    /// Of the points so far, if they are enough.
+    view: Option<View>,
 }
 
 impl Scale {
     fn new(spacing: Duration) -> Self {
-        Self { spacing, points: [(0.0, 0.0); POINTS], length: 0, open: None }
+        Self { spacing, points: [(0.0, 0.0); POINTS], length: 0, open: None, view: None }
     }
 
     fn push(&mut self, at: Duration, usage: f64) {
@@ -139,41 +168,63 @@ impl Scale {
         }
         self.points[self.length] = (at.as_secs_f64(), least);
         self.length += 1;
+        self.view = self.look();
     }
 
-    fn forecast(&self, usage: f64, limit: f64) -> Option<Forecast> {
+    fn look(&self) -> Option<View> {
         let points = &self.points[..self.length];
         if points.len() < LEAST_POINTS {
             return None;
         }
-        let whole = slope(points);
-        if whole.least <= 0.0 {
-            return None;
-        }
         let (older, newer) = points.split_at(points.len() / 2);
-        let (before, lately) = (slope(older).median, slope(newer).median);
-        if lately <= 0.0 {
-            return None;
-        }
-        let room = (limit - usage).max(0.0);
-        let span = newer[newer.len() - 1].0 - newer[0].0 + self.spacing.as_secs_f64();
+        let spacing = self.spacing.as_secs_f64();
+        let time = |points: &[(f64, f64)]| points[points.len() - 1].0 - points[0].0 + spacing;
+        Some(View {
+            whole: slope(points),
+            before: slope(older).median,
+            lately: slope(newer).median,
+            last: slope(&points[points.len() - LAST_POINTS..]).most,
+            is_step: is_step(points),
+            half: time(newer),
+            seen: time(points),
+        })
+    }
+}
+
+/// What a scale's points say.
+#[derive(Debug, Clone, Copy)]
+struct View {
+    whole: Slope,
+    /// The slopes of the older and of the newer half.
+    before: f64,
+    lately: f64,
+    /// What the slope of the last few points may be at most.
+    last: f64,
+    /// Most of the rise came at once.
+    is_step: bool,
+    /// Seconds: of the newer half, and of all.
+    half: f64,
+    seen: f64,
+}
+
+impl View {
+    /// Grows, all but certainly, and has not just stopped.
+    fn is_trend(&self) -> bool {
+        let lasts = self.lately > 0.0 && self.last > STOPPED * self.lately;
+        self.whole.least > 0.0 && lasts && !self.is_step
+    }
+
+    /// How long growth takes for so much more; no number if it levels off before.
+    fn seconds_for(&self, room: f64) -> f64 {
         // By how much growth shrinks from one half to the next.
-        let shrinks = if before > 0.0 { lately / before } else { 1.0 };
-        let seconds = if shrinks < 0.8 {
-            // Growth in the halves to come: g·r, g·r², …; together g·r/(1 − r) at most.
-            let (growth, ratio) = (lately * span, shrinks);
-            let halves = (1.0 - room * (1.0 - ratio) / (growth * ratio)).ln() / ratio.ln();
-            // NaN: it levels off below the limit.
-            halves * span
-        } else {
-            room / lately.max(whole.median)
-        };
-        let seen = points[points.len() - 1].0 - points[0].0 + self.spacing.as_secs_f64();
-        if seconds > REACH * seen {
-            return None;
+        let shrinks = if self.before > 0.0 { self.lately / self.before } else { 1.0 };
+        if shrinks >= SHRINKS {
+            return room / self.lately.max(self.whole.median);
         }
-        let time_to_limit = Duration::try_from_secs_f64(seconds).ok()?;
-        Some(Forecast { slope: lately, least_slope: whole.least, time_to_limit })
+        // Growth in the halves to come: g·r, g·r², …; together g·r/(1 − r) at most.
+        let (growth, ratio) = (self.lately * self.half, shrinks);
+        let halves = (1.0 - room * (1.0 - ratio) / (growth * ratio)).ln() / ratio.ln();
+        halves * self.half
     }
 }
 
@@ -182,6 +233,40 @@ struct Slope {
     median: f64,
     /// The lower confidence bound.
     least: f64,
+    /// Four fifths of the slopes are below.
+    most: f64,
+}
+
+/// Whether two neighbouring steps make up most of the rise. Kendall's test does not tell: a single
+/// step in the middle has half of all pairs on its side.
+fn is_step(points: &[(f64, f64)]) -> bool {
+    let mut changes = [0.0; POINTS];
+    let between = |before: usize| points[before + 1].1 - points[before].1;
+    let count = points.len() - 1;
+    for (at, change) in changes[..count].iter_mut().enumerate() {
+        *change = between(at).abs();
+    }
+    let noise = median(&mut changes[..count]);
+    let third = points.len() / 3;
+    let height = |points: &[(f64, f64)]| {
+        let mut heights = [0.0; POINTS];
+        for (height, point) in heights.iter_mut().zip(points) {
+            *height = point.1;
+        }
+        median(&mut heights[..points.len()])
+    };
+    let rise = height(&points[points.len() - third..]) - height(&points[..third]);
+    let steps = points.windows(3).map(|three| three[2].1 - three[0].1);
+    let highest = steps.fold(f64::NEG_INFINITY, f64::max);
+    // Noise of ±n has neighbours 2n apart at most, and half of them 0.6n.
+    highest - 3.0 * noise > AT_ONCE * rise
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    match values.len().checked_sub(1) {
+        Some(last) => *values.select_nth_unstable_by(last / 2, f64::total_cmp).1,
+        None => 0.0,
+    }
 }
 
 /// Theil and Sen's, with Sen's confidence interval.
@@ -196,7 +281,7 @@ fn slope(points: &[(f64, f64)]) -> Slope {
     }
     let slopes = &mut slopes[..count];
     let Some(middle) = count.checked_sub(1).map(|last| last / 2) else {
-        return Slope { median: 0.0, least: 0.0 };
+        return Slope { median: 0.0, least: 0.0, most: 0.0 };
     };
     let n = points.len() as f64;
     let variance = n * (n - 1.0) * (2.0 * n + 5.0) / 18.0;
@@ -207,7 +292,8 @@ fn slope(points: &[(f64, f64)]) -> Slope {
         true => *slopes.select_nth_unstable_by((rank as usize).min(middle), f64::total_cmp).1,
         false => f64::NEG_INFINITY,
     };
-    Slope { median, least }
+    let most = *slopes.select_nth_unstable_by((count - 1) * 4 / 5, f64::total_cmp).1;
+    Slope { median, least, most }
 }
 
 #[cfg(test)]
@@ -245,9 +331,9 @@ mod tests {
     #[test]
     fn a_linear_leak_is_foreseen_to_the_second() {
         let all = forecasts(900, |t| 100.0 + t);
-        // A minute tells of five, four minutes of the rest.
+        // What was seen for six minutes tells of the nine to come.
         let (first, _) = all[0];
-        assert!((60..200).contains(&first), "{first}");
+        assert!((300..=360).contains(&first), "{first}");
         for (second, forecast) in all {
             let truth = 900 - second;
             assert!(forecast.time_to_limit.abs_diff(Duration::from_secs(truth)).as_secs() <= 2);
@@ -258,8 +344,8 @@ mod tests {
     #[test]
     fn a_noisy_leak_is_foreseen_within_a_third() {
         let all = forecasts(900, |t| 100.0 + t + 3.0 * noise(t as u64));
-        let late: Vec<_> = all.iter().filter(|(second, _)| *second > 200).collect();
-        assert!(late.len() > 650, "{}", late.len());
+        let late: Vec<_> = all.iter().filter(|(second, _)| *second > 360).collect();
+        assert!(late.len() > 530, "{}", late.len());
         for (second, forecast) in late {
             let truth = (900 - second) as f64;
             let told = forecast.time_to_limit.as_secs_f64();
@@ -285,7 +371,7 @@ mod tests {
     #[test]
     fn what_must_stay_silent() {
         type Usage = Box<dyn Fn(f64) -> f64>;
-        let silent: [(&str, Usage); 7] = [
+        let silent: [(&str, Usage); 8] = [
             ("flat", Box::new(|_| 900.0)),
             ("noise", Box::new(|t| 850.0 + 20.0 * noise(t as u64))),
             ("step", Box::new(|t| if t < 300.0 { 200.0 } else { 850.0 })),
@@ -295,6 +381,7 @@ mod tests {
                 Box::new(|t| if (300.0..310.0).contains(&t) { 900.0 } else { 200.0 }),
             ),
             ("saw below its peak", Box::new(|t| 500.0 + 300.0 * ((t + 119.0) % 120.0) / 120.0)),
+            ("a slow tooth", Box::new(|t| 350.0 + 370.0 * (t % 300.0) / 300.0)),
             ("drift at a low level", Box::new(|t| 200.0 + 0.01 * t)),
         ];
         for (name, usage) in silent {
@@ -328,7 +415,7 @@ mod tests {
             trend.push(Duration::ZERO, 900.0);
             trend.push(Duration::from_secs(second + 1_000), f64::NAN);
         }
-        assert!((trend.forecast(150.0).unwrap().slope - 1.0).abs() < 1e-9);
+        assert!((trend.forecast(90.0).unwrap().slope - 1.0).abs() < 1e-9);
         trend.clear();
         assert_eq!(trend.forecast(LIMIT), None);
     }

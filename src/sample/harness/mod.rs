@@ -1,5 +1,11 @@
-//! What benches and allocation tests drive: samplers and their registry without an engine. No
-//! part of the promised API.
+//! What benches, scenarios and allocation tests drive: samplers and their registry without an
+//! engine, and a machine that is told what to say. No part of the promised API.
+
+#[cfg(target_os = "linux")]
+mod machine;
+
+#[cfg(target_os = "linux")]
+pub use machine::{Machine, Told};
 
 use std::time::{Duration, SystemTime};
 
