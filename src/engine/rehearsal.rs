@@ -49,6 +49,7 @@ impl Rehearsal {
             watches: alert::Watches::default(),
             silences: alert::Silences::default(),
             stop: Arc::default(),
+            newcomers: super::Newcomers::default(),
         });
         let parts = tick::Parts {
             samplers,
