@@ -10,6 +10,7 @@ use super::{
     builder::{ALERT_NAME, Compiled},
     evaluator::Status,
     expr::Selector,
+    frozen::Baselines,
     index::{Index, may_take},
     lifecycle::{Life, Seen, Step},
     plan::{Context, Failure, NodeId, Plan, Value},
@@ -60,6 +61,7 @@ struct Bound {
     hold: Option<Root>,
     /// Absent if what is judged is whether there is anything at all.
     value: Option<Root>,
+    baselines: Baselines,
 }
 
 #[derive(Debug)]
@@ -150,7 +152,13 @@ impl ActiveRule {
         let value = value.map(|node| root(node, false));
         alerts.extend(old.into_values().filter(|alert| alert.life.is_active()));
         self.alerts = alerts;
-        Ok(Bound { plan: binder.plan, raise, hold, value })
+        let mut plan = binder.plan;
+        let samples = self.alerts.iter().map(|alert| &alert.sample);
+        let baselines = Baselines::find(&plan, &slots, samples);
+        if let Some(Ok(old)) = &self.bound {
+            baselines.carry_over(&mut plan, &old.baselines, &old.plan);
+        }
+        Ok(Bound { plan, raise, hold, value, baselines })
     }
 
     /// The labels an alert goes by.
@@ -205,6 +213,8 @@ impl ActiveRule {
                 return false;
             }
         };
+        let alerts = &self.alerts;
+        bound.baselines.freeze(&mut bound.plan, |alert| alerts[alert as usize].life.is_active());
         if let Err(failure) = bound.plan.evaluate(cx).and_then(|()| bound.gather(&mut self.alerts))
         {
             self.error = Some(failure);

@@ -78,17 +78,30 @@ pub(crate) struct Binder<'a> {
     pub(crate) plan: Plan,
     /// The slots of each node.
     pub(crate) slots: Vec<Vec<Slot>>,
-    /// What has been bound already: an expression that occurs twice is computed once.
-    bound: Vec<(Expr, NodeId)>,
+    /// What has been bound already, in a baseline or not: an expression that occurs twice is
+    /// computed once.
+    bound: Vec<(Expr, bool, NodeId)>,
+    /// Whether what is being bound is a baseline.
+    in_baseline: bool,
 }
 
 impl<'a> Binder<'a> {
     pub(crate) fn new(store: &'a mut Store, series: &'a [Arc<Series>], index: &'a Index) -> Self {
-        Self { store, series, index, plan: Plan::default(), slots: Vec::new(), bound: Vec::new() }
+        Self {
+            store,
+            series,
+            index,
+            plan: Plan::default(),
+            slots: Vec::new(),
+            bound: Vec::new(),
+            in_baseline: false,
+        }
     }
 
     pub(crate) fn bind(&mut self, expr: &Expr) -> Result<NodeId, OverBudget> {
-        if let Some((_, known)) = self.bound.iter().find(|(known, _)| known == expr) {
+        let in_baseline = self.in_baseline;
+        let mut bound = self.bound.iter();
+        if let Some((.., known)) = bound.find(|(e, of, _)| e == expr && *of == in_baseline) {
             return Ok(*known);
         }
         let node = match expr {
@@ -101,11 +114,20 @@ impl<'a> Binder<'a> {
                 let slots = self.slots[of].iter().cloned().map(Slot::unnamed).collect();
                 self.add(Op::Negate(of), slots)
             }
+            Expr::Frozen(of) => {
+                self.in_baseline = true;
+                let of = self.bind(of);
+                self.in_baseline = in_baseline;
+                let of = of?;
+                let slots: Vec<_> = self.slots[of].iter().cloned().map(number).collect();
+                let frozen = vec![false; slots.len()];
+                self.add(Op::Frozen { of, frozen }, slots)
+            }
             Expr::Binary(binary) => self.binary(binary)?,
             Expr::Aggregate(aggregate) => self.aggregate(aggregate)?,
             Expr::Call(function, arguments) => self.call(*function, arguments)?,
         };
-        self.bound.push((expr.clone(), node));
+        self.bound.push((expr.clone(), in_baseline, node));
         Ok(node)
     }
 
@@ -198,7 +220,8 @@ impl<'a> Binder<'a> {
             let slot = slot(selected, selector, histogram && of_gain);
             slots.push(if function == Function::LastOverTime { slot } else { slot.unnamed() });
         }
-        Ok(self.add(Op::Range { function, span, windows, parameter }, slots))
+        let whole = !self.in_baseline;
+        Ok(self.add(Op::Range { function, span, whole, windows, parameter }, slots))
     }
 
     fn call(&mut self, function: Function, arguments: &[Expr]) -> Result<NodeId, OverBudget> {

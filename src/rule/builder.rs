@@ -6,7 +6,7 @@ use super::{
     bind::upper_bucket,
     condition::Condition,
     error::{Error, Mistake},
-    expr::{Expr, Function, NAME, Selector},
+    expr::{Expr, Function, NAME, Selector, Type},
     index::{LE, bound_of, parse_bound},
     lifecycle::Timing,
     template::Template,
@@ -140,6 +140,12 @@ impl Rule {
     pub fn warm_up(mut self, warm_up: Duration) -> Self {
         self.warm_up = warm_up;
         self
+    }
+
+    /// No less than this long.
+    pub(crate) fn warm_up_at_least(self, warm_up: Duration) -> Self {
+        let longest = self.warm_up.max(warm_up);
+        self.warm_up(longest)
     }
 
     /// How bad it is; also the label `severity`. [`Severity::Warning`] by default.
@@ -387,7 +393,13 @@ impl Compiled {
         let mut value = &self.value;
         loop {
             match value {
-                Expr::Select(selector) => return selector.name.as_deref(),
+                Expr::Select(selector) | Expr::Range(selector, _) => {
+                    return selector.name.as_deref();
+                }
+                Expr::Frozen(of) => value = of,
+                Expr::Call(function, arguments) if function.keeps_unit() => {
+                    value = arguments.iter().find(|argument| argument.kind() != Type::Scalar)?;
+                }
                 Expr::Aggregate(aggregate) if aggregate.op.keeps_unit() => value = &aggregate.of,
                 Expr::Binary(binary) if binary.op.is_set() => value = &binary.left,
                 _ => return None,

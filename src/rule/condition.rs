@@ -50,6 +50,8 @@ pub struct Condition(Kind);
 #[derive(Debug, Clone)]
 enum Kind {
     Compare(Box<Compare>),
+    /// Holds where there is a sample, whatever it is.
+    Present(Box<Value>),
     All(Vec<Condition>),
     Any(Vec<Condition>),
     Unless(Box<Condition>, Box<Condition>),
@@ -108,6 +110,10 @@ pub fn any<const N: usize>(conditions: [Condition; N]) -> Condition {
 impl Condition {
     pub(crate) fn compare(value: Value, op: BinaryOp, threshold: Threshold) -> Self {
         Self(Kind::Compare(Box::new(Compare { value, op, threshold, clear: None })))
+    }
+
+    pub(crate) fn present(value: Value) -> Self {
+        Self(Kind::Present(Box::new(value)))
     }
 
     /// An alert that is firing clears only below this: hysteresis. A pending one must hold by the
@@ -175,7 +181,7 @@ impl Condition {
                 one.each(change);
                 other.each(change);
             }
-            Kind::Promql(_) => {}
+            Kind::Promql(_) | Kind::Present(_) => {}
             Kind::On(one, _) | Kind::ToRaise(one) => one.each(change),
         }
     }
@@ -208,7 +214,7 @@ impl Condition {
         match &self.0 {
             Kind::Compare(compare) => Some((compare.threshold.value, compare.value.quantity)),
             Kind::All(all) | Kind::Any(all) => all.iter().find_map(Self::first),
-            Kind::Promql(_) => None,
+            Kind::Promql(_) | Kind::Present(_) => None,
             Kind::Unless(one, _) | Kind::On(one, _) | Kind::ToRaise(one) => one.first(),
         }
     }
@@ -223,6 +229,7 @@ impl Condition {
             Kind::All(all) | Kind::Any(all) => {
                 all.first().map_or(Quantity::OfMetric, Self::quantity)
             }
+            Kind::Present(value) => value.quantity,
             Kind::Promql(_) => Quantity::OfMetric,
             Kind::Unless(one, _) | Kind::On(one, _) | Kind::ToRaise(one) => one.quantity(),
         }
@@ -241,6 +248,7 @@ impl Condition {
                 one.check(mistakes);
                 other.check(mistakes);
             }
+            Kind::Present(value) => mistakes.extend(value.mistakes.iter().cloned()),
             Kind::Promql(parsed) => mistakes.extend(parsed.as_ref().as_ref().err().cloned()),
             Kind::On(one, _) | Kind::ToRaise(one) => one.check(mistakes),
         }
@@ -283,6 +291,7 @@ impl Condition {
     fn build(&self, leaf: &impl Fn(&Compare) -> Expr, mode: Mode) -> Expr {
         match &self.0 {
             Kind::Compare(compare) => leaf(compare),
+            Kind::Present(value) => value.expr.clone(),
             Kind::All(all) => {
                 let parts = all.iter().filter(|one| mode == Mode::Raise || !one.is_to_raise());
                 join(BinaryOp::And, parts, leaf, mode)

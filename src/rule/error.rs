@@ -94,6 +94,30 @@ pub enum Mistake {
         /// What it is compared with.
         threshold: &'static str,
     },
+    /// Seconds and bytes are added, or the like.
+    #[error("{left} {op} {right} have no meaning together")]
+    Kinds {
+        /// What is on the left.
+        left: &'static str,
+        /// `+`, `-` or `or`.
+        op: &'static str,
+        /// What is on the right.
+        right: &'static str,
+    },
+    /// An objective that nothing or everything meets.
+    #[error("the goal {} is not between 0 and 1", Number(*.0))]
+    Goal(f64),
+    /// Nothing takes no time.
+    #[error("the limit of {} seconds is not above zero", Number(*.0))]
+    Limit(f64),
+    /// Only a plain gauge has samples to look at over a window.
+    #[error("`{method}` is of a gauge, not of {of:?}")]
+    NotAGauge {
+        /// The method that was called.
+        method: &'static str,
+        /// What it was called on.
+        of: String,
+    },
     /// A metric or label is selected by an empty name.
     #[error("it selects a {0} with an empty name")]
     EmptySelector(&'static str),

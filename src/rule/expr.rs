@@ -23,6 +23,9 @@ pub(crate) enum Expr {
     Binary(Box<Binary>),
     Aggregate(Box<Aggregate>),
     Call(Function, Vec<Expr>),
+    /// What it was when an alert of the rule began, while that goes on. PromQL has no such thing:
+    /// prints as what is frozen.
+    Frozen(Box<Expr>),
 }
 
 /// Which series.
@@ -338,6 +341,26 @@ functions! {
     ToScalar "scalar" (Vector) -> Scalar;
 }
 
+impl Function {
+    /// Whether what comes out is measured in what went in.
+    pub(crate) fn keeps_unit(self) -> bool {
+        matches!(
+            self,
+            Self::PredictLinear
+                | Self::AvgOverTime
+                | Self::MinOverTime
+                | Self::MaxOverTime
+                | Self::LastOverTime
+                | Self::SumOverTime
+                | Self::StddevOverTime
+                | Self::QuantileOverTime
+                | Self::Delta
+                | Self::Idelta
+                | Self::Abs
+        )
+    }
+}
+
 impl Expr {
     pub(crate) fn binary(op: BinaryOp, left: Self, right: Self) -> Self {
         Self::matched(op, left, right, Matching::default())
@@ -356,7 +379,7 @@ impl Expr {
             Self::Number(_) => Type::Scalar,
             Self::Select(_) | Self::Aggregate(_) => Type::Vector,
             Self::Range(..) => Type::Range,
-            Self::Negate(of) => of.kind(),
+            Self::Negate(of) | Self::Frozen(of) => of.kind(),
             Self::Binary(binary) => match (binary.left.kind(), binary.right.kind()) {
                 (Type::Scalar, Type::Scalar) => Type::Scalar,
                 _ => Type::Vector,
@@ -393,7 +416,7 @@ impl Expr {
         each(self);
         match self {
             Self::Number(_) | Self::Select(_) | Self::Range(..) => {}
-            Self::Negate(of) => of.walk(each),
+            Self::Negate(of) | Self::Frozen(of) => of.walk(each),
             Self::Binary(binary) => {
                 binary.left.walk(each);
                 binary.right.walk(each);
@@ -434,7 +457,7 @@ impl Expr {
             Self::Select(selector) if selector.offset.is_zero() => {}
             Self::Select(selector) => each(selector, LOOKBACK + selector.offset, false),
             Self::Range(selector, range) => each(selector, *range + selector.offset, histogram),
-            Self::Negate(of) => of.windows(histogram, each),
+            Self::Negate(of) | Self::Frozen(of) => of.windows(histogram, each),
             Self::Binary(binary) => {
                 binary.left.windows(histogram, each);
                 binary.right.windows(histogram, each);
@@ -454,6 +477,7 @@ impl Expr {
         match self {
             Self::Binary(binary) => binary.op.precedence(),
             Self::Negate(_) => NEGATE_PRECEDENCE,
+            Self::Frozen(of) => of.precedence(),
             Self::Number(number) if number.is_sign_negative() && !number.is_nan() => {
                 NEGATE_PRECEDENCE
             }
@@ -484,6 +508,7 @@ impl fmt::Display for Expr {
                 selector.fmt_offset(f)
             }
             Self::Negate(of) => write!(f, "-{}", Operand(of, NEGATE_PRECEDENCE)),
+            Self::Frozen(of) => of.fmt(f),
             Self::Binary(binary) => {
                 let own = binary.op.precedence();
                 // All associate to the left but power.

@@ -37,6 +37,7 @@ mod condition;
 mod error;
 mod evaluator;
 mod expr;
+mod frozen;
 #[doc(hidden)]
 pub mod harness;
 mod index;
@@ -44,6 +45,8 @@ mod lifecycle;
 mod memory;
 mod naming;
 mod number;
+mod objective;
+mod past;
 mod plan;
 pub mod preset;
 mod promql;
@@ -60,6 +63,7 @@ pub use builder::{Adjust, Rule, alert};
 pub use condition::{Condition, Threshold, all, any, bytes, promql};
 pub use error::{Error, Mistake};
 pub use memory::{Memory, memory};
+pub use objective::Objective;
 pub use promql::Refusal;
 pub use value::{
     Counter, Distribution, Quantile, Value, counter, gauge, histogram, queries, query,

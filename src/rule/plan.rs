@@ -82,12 +82,19 @@ pub(crate) enum Op {
     Range {
         function: Function,
         span: SpanId,
+        /// Whether a rate is that of the whole window, as PromQL has it, or of what was seen of it.
+        whole: bool,
         windows: Vec<Window>,
         parameter: Option<NodeId>,
     },
     /// `absent` and `absent_over_time`: one slot, present when no slot of the argument is.
     Absent(NodeId),
     Negate(NodeId),
+    /// Each slot as it was when it was frozen.
+    Frozen {
+        of: NodeId,
+        frozen: Vec<bool>,
+    },
     /// A function of each value and of scalars.
     Map {
         function: Function,
@@ -192,10 +199,10 @@ impl Node {
                     };
                 }
             }
-            Op::Range { function, span, windows, parameter } => {
+            Op::Range { function, span, whole, windows, parameter } => {
                 let parameter = parameter.map_or(f64::NAN, |at| scalar(below, at));
                 for (out, window) in out.iter_mut().zip(windows) {
-                    *out = range::evaluate(*function, *window, *span, parameter, cx);
+                    *out = range::evaluate(*function, *window, *span, *whole, parameter, cx);
                 }
             }
             Op::Absent(of) => {
@@ -209,6 +216,14 @@ impl Node {
                         Value::Histogram(at) => cx.scratch.map(at, |hist| hist.scale(-1.0)),
                         Value::Absent => Value::Absent,
                     };
+                }
+            }
+            Op::Frozen { of, frozen } => {
+                for ((out, value), frozen) in out.iter_mut().zip(values(below, *of)).zip(frozen) {
+                    // A histogram is in the scratch, which the next tick takes anew.
+                    if !*frozen {
+                        *out = value.float().map_or(Value::Absent, Value::Float);
+                    }
                 }
             }
             Op::Map { function, of, parameters } => {

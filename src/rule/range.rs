@@ -11,6 +11,7 @@ pub(crate) fn evaluate(
     function: Function,
     window: Window,
     span: SpanId,
+    whole: bool,
     parameter: f64,
     cx: &mut Context<'_>,
 ) -> Value {
@@ -20,13 +21,24 @@ pub(crate) fn evaluate(
         }
         Window::Counter(counter) => {
             let Some(gain) = cx.store.gain(counter) else { return Value::Absent };
-            let factor = extrapolation(&gain, gain.gain, span, cx.store);
-            Value::Float(gain.gain * per_second(function, factor, span, cx.store))
+            let factor = match whole {
+                true => {
+                    let factor = extrapolation(&gain, gain.gain, span, cx.store);
+                    per_second(function, factor, span, cx.store)
+                }
+                false => gain.seconds().recip(),
+            };
+            Value::Float(gain.gain * factor)
         }
         Window::Histogram(window) => {
             let Some(gain) = cx.store.histogram_gain(window) else { return Value::Absent };
-            let factor = extrapolation(&gain, gain.gain.count as f64, span, cx.store);
-            let factor = per_second(function, factor, span, cx.store);
+            let factor = match whole {
+                true => {
+                    let factor = extrapolation(&gain, gain.gain.count as f64, span, cx.store);
+                    per_second(function, factor, span, cx.store)
+                }
+                false => gain.seconds().recip(),
+            };
             cx.scratch.put(|hist| {
                 hist.copy(gain.gain);
                 hist.scale(factor);
@@ -46,7 +58,7 @@ fn extrapolation<V>(gain: &Gain<V>, gained: f64, span: SpanId, store: &Store) ->
     let (begin, end) = store.bounds(span);
     let seconds = |from: i128, to: i128| (to - from) as f64 / 1e9;
     let (first, last) = (i128::from(gain.first_time), i128::from(gain.last_time));
-    let sampled = seconds(first, last);
+    let sampled = gain.seconds();
     let between = sampled / (gain.samples - 1) as f64;
     let threshold = between * 1.1;
     let mut to_start = seconds(begin, first);

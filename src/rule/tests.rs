@@ -607,6 +607,86 @@ fn the_pool_preset_fires_on_timeouts_that_are_many_and_a_share() {
 }
 
 #[test]
+fn the_baseline_preset_tells_slower_from_busier() {
+    let run = |usual: u32, later: u32, took: f64| {
+        let mut world = World::of(secs(1), preset::all(secs(1)));
+        let calls = world.query("q", "");
+        for second in 0..4_000 {
+            let (count, took) = if second < 2_400 { (usual, 0.04) } else { (later, took) };
+            for _ in 0..count {
+                calls.record(took);
+            }
+            world.step();
+        }
+        let firing = |t: &&Arc<Transition>| t.to == State::Firing;
+        let fired = world.steps.iter().filter(firing);
+        fired.map(|t| (t.rule.name.to_string(), t.summary.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(run(2, 20, 0.04), [], "more calls are no slower ones");
+    assert_eq!(run(2, 2, 0.085), [], "twice as slow, but by less than 50 ms");
+    let fired = run(2, 2, 0.2);
+    assert_eq!(fired.len(), 1, "{fired:?}");
+    assert_eq!(fired[0].0, "QuerySlowerThanBaseline");
+    assert!(fired[0].1.ends_with("times what it took the hour before"), "{fired:?}");
+    // In the half hour before there is a baseline, nothing is judged.
+    let mut world = World::of(secs(1), preset::all(secs(1)));
+    let calls = world.query("q", "");
+    for second in 0..1_500 {
+        for _ in 0..2 {
+            calls.record(if second < 600 { 0.04 } else { 0.4 });
+        }
+        world.step();
+    }
+    assert!(world.steps.is_empty(), "{:?}", world.steps);
+}
+
+#[test]
+fn the_concurrency_preset_is_off_until_asked_for() {
+    let on = Adjust { enabled: Some(true), ..Adjust::default() };
+    let run = |switched: bool, throughput: u32| {
+        let mut rules = preset::all(secs(1));
+        if switched {
+            let on = |rule: Rule| match rule.name() {
+                "TooManyConcurrentQueries" => rule.adjust(&on),
+                _ => rule,
+            };
+            rules = rules.into_iter().map(on).collect();
+        }
+        let mut world = World::of(secs(1), rules);
+        let calls = world.query("q", "");
+        let labels =
+            Labels::new([(semconv::DB_QUERY_SUMMARY, "q"), (semconv::DB_SYSTEM_NAME, "x")]);
+        let in_flight = world.registry.up_down_counter(semconv::QUERY_IN_FLIGHT, &labels);
+        in_flight.add(4);
+        for second in 0..800 {
+            let jammed = second >= 600;
+            if second == 600 {
+                in_flight.add(36);
+            }
+            let (count, took) = if jammed { (throughput, 0.1) } else { (10, 0.01) };
+            for _ in 0..count {
+                calls.record(took);
+            }
+            world.step();
+        }
+        let firing = |t: &&Arc<Transition>| {
+            t.to == State::Firing && &*t.rule.name == "TooManyConcurrentQueries"
+        };
+        world.steps.iter().filter(firing).count()
+    };
+    assert_eq!(run(false, 10), 0);
+    assert_eq!(run(true, 10), 1);
+    assert_eq!(run(true, 100), 0, "ten times the throughput is what concurrency is for");
+    let mut world = World::new(secs(1), [preset::concurrency_cap(8)]);
+    let labels = Labels::new([(semconv::DB_QUERY_SUMMARY, "q")]);
+    world.registry.up_down_counter(semconv::QUERY_IN_FLIGHT, &labels).add(9);
+    for _ in 0..100 {
+        world.step();
+    }
+    assert_eq!(world.state(), State::Firing);
+}
+
+#[test]
 fn expressions_print_as_promql() {
     let text = |condition: Condition| {
         let rules = alert("x").when(condition).compile(secs(1)).unwrap();
@@ -675,6 +755,185 @@ fn promql_that_cannot_be_judged_is_a_mistake() {
         let errors = Evaluator::new(vec![alert("A").when(promql(text))], secs(1)).unwrap_err();
         assert_eq!(errors[0].to_string(), wanted);
     }
+}
+
+#[test]
+fn growth_is_against_a_baseline_that_trouble_does_not_change() {
+    let minute = secs(60);
+    let rule = alert("Slower")
+        .when(gauge("t").mean_over(secs(10)).growth_over(minute).above(2.0).clear_below(1.5));
+    let mut world = World::new(secs(1), [rule]);
+    let steady = world.run("t", &[10.0; 80]);
+    // No baseline before the first ten seconds are over.
+    assert_eq!(steady, "n".repeat(10) + &"i".repeat(70));
+    // Three times as much, for longer than the baseline's own minute: it is not forgotten.
+    let states = world.run("t", &[30.0; 200]);
+    assert!(states.starts_with("iiiiiF"), "{states}");
+    assert_eq!(states.matches("Fi").count(), 0, "{states}");
+    // A series that appears meanwhile binds the rule anew, which forgets nothing either.
+    world.set("t", [("new", "one")], 1.0);
+    world.step();
+    let firing = |world: &World| world.rules.status().filter(|s| s.state == State::Firing).count();
+    assert_eq!(firing(&world), 1);
+    for _ in 0..20 {
+        world.step();
+    }
+    assert_eq!(firing(&world), 1);
+    world.set("t", [], 10.0);
+    for _ in 0..20 {
+        world.step();
+    }
+    assert_eq!(firing(&world), 0);
+    let text = world.rules.status().next().unwrap().rule.expression.clone();
+    assert_eq!(text, "avg_over_time(t[10s]) / avg_over_time(t[1m] offset 10s) > 2");
+}
+
+#[test]
+fn a_young_baseline_is_of_the_time_that_was_seen() {
+    let hour = secs(3_600);
+    let rules = [
+        alert("Rate").when(counter("n").rate(secs(10)).growth_over(hour).above(1e9)),
+        alert("Count").when(query("q").count(secs(10)).growth_over(hour).above(1e9)),
+        alert("Share").when(query("q").error_share(secs(10)).growth_over(hour).above(1e9)),
+    ];
+    let mut world = World::new(secs(1), rules);
+    let counter = world.registry.counter("n", &Labels::empty());
+    let (good, bad) = (world.query("q", ""), world.query("q", "timeout"));
+    for _ in 0..200 {
+        counter.increment(5);
+        good.record(0.1);
+        bad.record(0.1);
+        world.step();
+    }
+    for status in world.rules.status() {
+        assert!(
+            (status.value.unwrap() - 1.0).abs() < 0.02,
+            "{} {:?}",
+            status.rule.name,
+            status.value
+        );
+    }
+}
+
+#[test]
+fn the_share_of_slow_calls_is_exact_at_a_bound() {
+    let rules = [
+        alert("Exact")
+            .when(query("q").share_slower_than(Duration::from_millis(250), secs(10)).above(0.3)),
+        alert("Near")
+            .when(query("q").share_slower_than(Duration::from_millis(251), secs(10)).above(0.3)),
+    ];
+    let mut world = World::new(secs(1), rules);
+    let calls = world.query("q", "");
+    world.step();
+    for at in 1..=100 {
+        // 25 at the bound itself are not slower than it, 50 just above.
+        calls.record(if at <= 25 {
+            0.1
+        } else if at <= 50 {
+            0.25
+        } else {
+            0.2505
+        });
+    }
+    world.step();
+    let values: Vec<_> = world.rules.status().map(|status| status.value.unwrap()).collect();
+    assert!((values[0] - 0.5).abs() < 1e-12, "{values:?}");
+    // The cut bucket is divided on a logarithmic scale: 0.251 lies at 18.5% of it.
+    assert!((values[1] - 0.5 * 0.815).abs() < 0.01, "{values:?}");
+    assert_eq!(world.rules.status().next().unwrap().state, State::Firing);
+}
+
+#[test]
+fn an_objective_burns_over_both_windows() {
+    let objective = || query("q").succeeding(0.9);
+    let rules = [
+        alert("Page").when(objective().burning(secs(60), secs(5), 5.0)),
+        alert("Workbook").when(objective().page()),
+        alert("Ticket").when(objective().ticket()),
+    ];
+    let mut world = World::new(secs(1), rules);
+    let (good, bad) = (world.query("q", ""), world.query("q", "timeout"));
+    let mut states = String::new();
+    for second in 0..120 {
+        let failing = (60..90).contains(&second);
+        (if failing { &bad } else { &good }).record(0.1);
+        world.step();
+        states.push(letter(world.rules.status().next().unwrap().state));
+    }
+    // Half of a minute's calls must fail, and half of the last five seconds'.
+    assert_eq!(&states[..89], "n".to_owned() + &"i".repeat(88));
+    assert!(states[89..].starts_with('F') || states[90..].starts_with('F'), "{states}");
+    assert!(states.ends_with("iiiiiiiiiiiiiiiiiiiiiiii"), "{states}");
+    let text = |at: usize| world.rules.status().nth(at).unwrap().rule.expression.clone();
+    assert!(text(0).contains("/ 0.1 > 5 and "), "{}", text(0));
+    for part in ["[1h]", "[5m]", "> 14.4", "[6h]", "[30m]", "> 6"] {
+        assert!(text(1).contains(part), "{part} {}", text(1));
+    }
+    for part in ["[1d]", "[2h]", "> 3", "[3d]", "[6h]", "> 1"] {
+        assert!(text(2).contains(part), "{part} {}", text(2));
+    }
+}
+
+#[test]
+fn absence_holds_until_there_is_something() {
+    let rule = alert("Unseen").when(gauge("t").label("queue", "a").absent()).hold_for(secs(2));
+    let mut world = World::new(secs(1), [rule]);
+    let mut states = String::new();
+    for second in 0..8 {
+        if second == 4 {
+            world.set("t", [("queue", "a")], 0.0);
+        }
+        if second == 6 {
+            world.registry.gauge("t", &Labels::new([("queue", "a")])).clear();
+        }
+        world.step();
+        states.push(letter(world.state()));
+    }
+    assert_eq!(states, "ppFFiipp");
+    assert_eq!(world.rules.status().next().unwrap().labels.get("queue"), Some("a"));
+}
+
+#[test]
+fn a_forecast_follows_the_line() {
+    let rule = alert("Full").when(gauge("free").forecast(secs(60), secs(30)).below(0.0));
+    let mut world = World::new(secs(1), [rule]);
+    world.registry.describe("free", crate::name::Unit::BYTES, "");
+    let falling: Vec<f64> = (0..60).map(|at| 100.0 - f64::from(at)).collect();
+    let states = world.run("free", &falling);
+    // 60 s ahead it is at zero when 60 are left.
+    assert_eq!(states, "n".to_owned() + &"i".repeat(40) + &"F".repeat(19));
+    assert_eq!(world.rules.status().next().unwrap().rule.unit, crate::name::Unit::BYTES);
+}
+
+#[test]
+fn mistakes_of_kinds_are_told() {
+    let minute = secs(60);
+    let p90 = || query("q").quantile(0.9).over(minute);
+    let errors = |condition| {
+        let rule = alert("A").when(condition);
+        Evaluator::new(vec![rule], secs(1)).map(|_| String::new()).unwrap_or_else(|errors| {
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        })
+    };
+    assert_eq!(errors((p90() - p90().baseline(minute)).above(minute)), "");
+    assert_eq!(
+        errors((p90() - query("q").count(minute)).above(1.0)),
+        "rule \"A\": seconds - a number have no meaning together"
+    );
+    assert_eq!(
+        errors((p90() - p90().baseline(minute)).above(bytes(5))),
+        "rule \"A\": the threshold is in bytes, the value in seconds"
+    );
+    assert!(errors(query("q").succeeding(1.0).page()).starts_with("rule \"A\": the goal 1 is not"));
+    assert!(
+        errors(query("q").faster_than(Duration::ZERO, 0.9).page())
+            .contains("the limit of 0 seconds")
+    );
+    assert_eq!(
+        errors((gauge("a") / gauge("b")).max_over(minute).above(1.0)),
+        "rule \"A\": `max_over` is of a gauge, not of \"a / b\""
+    );
 }
 
 proptest! {

@@ -100,6 +100,13 @@ pub(crate) struct Gain<V> {
     pub(crate) gain: V,
 }
 
+impl<V> Gain<V> {
+    /// From the first sample to the last.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.last_time.saturating_sub(self.first_time) as f64 / 1e9
+    }
+}
+
 impl CounterWindow {
     pub(super) fn new(ring: u32, span: SpanId) -> Self {
         Self { ring, span, seen: 0, first: 0, last: 0, count: 0, resets: 0, correction: 0.0 }

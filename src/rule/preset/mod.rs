@@ -1,7 +1,9 @@
 //! The rules that are on unless switched off: what a careful operator would have set up.
 //!
 //! Their names and labels are part of this crate's promise: dashboards and runbooks hang on them.
-//! Each can be adjusted or switched off by its name. They see no data for the first minute, so that
+//! Each can be adjusted or switched off by its name. `TooManyConcurrentQueries` is off until it is
+//! switched on (`HIGHWATER_RULES=TooManyConcurrentQueries=on`) or given a cap
+//! ([`concurrency_cap`]). They see no data for the first minute, so that
 //! a fresh start pages nobody; but for those that tell of an end within it.
 
 use std::time::Duration;
@@ -13,6 +15,8 @@ mod monitor;
 mod pool;
 mod process;
 mod query;
+
+pub use query::concurrency_cap;
 
 const WARM_UP: Duration = seconds(60);
 const GROUP: &str = "highwater";
@@ -36,9 +40,13 @@ pub fn all(tick: Duration) -> Vec<Rule> {
     rules.extend(query::rules(tick));
     rules.extend(pool::rules(tick));
     rules.extend(monitor::rules(tick));
-    let mut rules: Vec<_> = rules.into_iter().map(|rule| rule.warm_up(WARM_UP)).collect();
-    rules.extend(memory::imminent(tick));
-    rules.into_iter().map(|rule| rule.group(GROUP)).collect()
+    let mut rules: Vec<_> = rules.into_iter().map(finish).collect();
+    rules.extend(memory::imminent(tick).into_iter().map(|rule| rule.group(GROUP)));
+    rules
+}
+
+fn finish(rule: Rule) -> Rule {
+    rule.group(GROUP).warm_up_at_least(WARM_UP)
 }
 
 /// A window that holds enough ticks however slow they are.
