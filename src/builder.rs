@@ -320,6 +320,10 @@ impl Builder {
         samplers.extend(self.samplers);
 
         let handle_rules = rules.clone();
+        if export.is_none() {
+            // Its name stays known, so that code that watches it runs anywhere.
+            rules.retain(|rule| !rule::preset::needs_endpoint(rule));
+        }
         let evaluator = Evaluator::with_budget(rules, tick, self.window_budget)
             .map_err(|wrong| Error(wrong.into_iter().map(Problem::Rule).collect()))?;
         let engine = Engine::start(Plan {
@@ -333,8 +337,7 @@ impl Builder {
             export,
             silence_file: env.silence_file,
             mistakes: mistakes.len() as u64,
-        })
-        .map_err(Problem::Thread)?;
+        });
         Ok(Highwater::new(registry, &handle_rules, Some(engine)))
     }
 }

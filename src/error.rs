@@ -51,9 +51,6 @@ pub enum Problem {
         #[source]
         unknown: UnknownUnit,
     },
-    /// The operating system refused a thread.
-    #[error(transparent)]
-    Thread(#[from] crate::engine::ThreadError),
 }
 
 impl Error {
@@ -95,8 +92,8 @@ impl std::error::Error for Error {
 pub struct InstallError {
     /// Why.
     pub error: Error,
-    /// As it was, to be [`start`](crate::Builder::start)ed instead; `None` if the operating system
-    /// refused a thread.
+    /// As it was, to be [`start`](crate::Builder::start)ed instead; `None` if what the
+    /// environment asks for made a rule impossible.
     pub builder: Option<Box<Builder>>,
 }
 

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     alert::{Silence, UnknownAlert, Watch},
     builder::Builder,
-    engine::{Engine, ShutdownError},
+    engine::{Engine, Health, ShutdownError},
     front::{self, InstrumentBuilder, QueriesBuilder, QueryBuilder, Recorder, native, text},
     instrument::{Component, Counter, Gauge, Histogram, UpDownCounter},
     name::Labels,
@@ -175,6 +175,18 @@ impl Highwater {
         if let Some(engine) = &self.0.engine {
             engine.shared.newcomers.add(Box::new(sampler));
         }
+    }
+
+    /// How it fares: the last round, what does not work at present, and delivery. Costs a few
+    /// locks, held for moments, and allocates: for a readiness endpoint and for people.
+    ///
+    /// ```
+    /// let hw = highwater::Highwater::builder("doc").start()?;
+    /// println!("{}", hw.health());
+    /// # Ok::<(), highwater::Error>(())
+    /// ```
+    pub fn health(&self) -> Health {
+        self.0.engine.as_ref().map_or_else(Health::default, Engine::health)
     }
 
     /// Tells instances of this process apart.

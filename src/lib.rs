@@ -45,7 +45,7 @@ mod site;
 pub mod integrate;
 
 pub use builder::Builder;
-pub use engine::ShutdownError;
+pub use engine::{Delivery, Health, ShutdownError};
 pub use error::{Error, InstallError, Problem};
 pub use front::{InstrumentBuilder, Queries, QueriesBuilder, QueryBuilder, Recorder};
 pub use handle::{Highwater, global};

@@ -98,11 +98,23 @@ pub const EXPORTED_LOGS: &str = "otel.sdk.exporter.log.exported";
 pub const EXPORT_RETRIES: &str = "highwater.export.retries";
 /// `metrics` or `logs`.
 pub const SIGNAL: &str = "signal";
-/// Requests waiting to be taken.
+/// Requests a receiver took, by `signal`.
+pub const EXPORT_SENT: &str = "highwater.export.sent";
+/// Requests a receiver refused for good, by `signal`.
+pub const EXPORT_REFUSED: &str = "highwater.export.refused";
+/// Time since a receiver last took a request, or since the start, in seconds, by `signal`.
+pub const EXPORT_SUCCESS_AGE: &str = "highwater.export.success.age";
+/// Time between two pushes of metrics, in seconds: longer than asked for while a receiver throttles.
+pub const EXPORT_INTERVAL: &str = "highwater.export.interval";
+/// Bytes of the spool's files.
+pub const SPOOL_USAGE: &str = "highwater.export.spool.usage";
+/// The same as a share of what the spool may take.
+pub const SPOOL_UTILIZATION: &str = "highwater.export.spool.utilization";
+/// Requests waiting to be taken, by `signal`.
 pub const EXPORT_QUEUE_SIZE: &str = "highwater.export.queue.size";
-/// Bytes of the requests waiting to be taken.
+/// Bytes of the requests waiting to be taken, by `signal`.
 pub const EXPORT_QUEUE_BYTES: &str = "highwater.export.queue.memory";
-/// Age of the oldest data waiting to be taken, in seconds.
+/// Age of the oldest data waiting to be taken, in seconds, by `signal`.
 pub const EXPORT_QUEUE_AGE: &str = "highwater.export.queue.age";
 
 // Process metrics: OpenTelemetry's are release candidates.

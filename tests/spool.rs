@@ -45,8 +45,8 @@ fn an_alert_is_on_disk_before_any_sink_hears_of_it_and_survives_a_restart() {
     deaf.wait_for(1);
     hw.gauge("depth").build().set(3.0);
     assert!(told.recv().unwrap() > 100, "nothing was kept when the sink was told");
-    let undelivered = hw.shutdown(Duration::from_millis(400));
-    assert!(undelivered.is_err());
+    // What is on disk is not lost.
+    hw.shutdown(Duration::from_secs(2)).unwrap();
 
     let well = Receiver::always(Reaction::ok());
     let hw = builder(&well, &directory.0).start().unwrap();

@@ -7,7 +7,6 @@
 //! mailbox is dropped and counted.
 
 use std::{
-    io,
     panic::{AssertUnwindSafe, catch_unwind},
     thread,
     time::Duration,
@@ -15,6 +14,7 @@ use std::{
 
 use super::{
     errand::Errand,
+    launch::Launch,
     mailbox::{Mail, Mailbox},
     stop::Stop,
     telemetry::{Losses, count},
@@ -40,6 +40,7 @@ pub(super) const NAME: &str = "highwater-act";
 #[derive(Debug)]
 pub(super) struct Actors {
     shared: Arc<Shared>,
+    launch: Launch,
     /// The call the worker was seen in, and since when.
     seen: (u64, Moment),
 }
@@ -68,7 +69,7 @@ impl Actors {
         losses: Arc<Losses>,
         stop: Arc<Stop>,
         now: Moment,
-    ) -> io::Result<Self> {
+    ) -> Self {
         let shared = Arc::new(Shared {
             mailbox: Mailbox::new(CAPACITY),
             intake,
@@ -80,8 +81,14 @@ impl Actors {
             losses,
             stop,
         });
-        spawn(&shared, 0)?;
-        Ok(Self { shared, seen: (0, now) })
+        let worker = shared.clone();
+        let launch = Launch::new(NAME, move || worker.work(0));
+        Self { shared, launch, seen: (0, now) }
+    }
+
+    /// The thread behind it.
+    pub(super) fn launch(&self) -> &Launch {
+        &self.launch
     }
 
     /// Queues a transition for every sink; never waits.
@@ -93,6 +100,7 @@ impl Actors {
 
     /// Called once a tick: leaves a call behind that is over its budget.
     pub(super) fn watch(&mut self, now: Moment) {
+        self.launch.retry();
         let call = self.shared.call.load(Ordering::Relaxed);
         if call == 0 || call != self.seen.0 {
             self.seen = (call, now);
@@ -105,7 +113,10 @@ impl Actors {
         let number = self.shared.in_charge.load(Ordering::Relaxed) + 1;
         self.shared.left_behind.fetch_add(1, Ordering::Relaxed);
         self.shared.in_charge.store(number, Ordering::Release);
-        if let Err(why) = spawn(&self.shared, number) {
+        let replacement = self.shared.clone();
+        let spawned =
+            thread::Builder::new().name(NAME.to_owned()).spawn(move || replacement.work(number));
+        if let Err(why) = spawned {
             // The old one takes up its charge again when its call comes back.
             self.shared.in_charge.store(number - 1, Ordering::Release);
             self.shared.left_behind.fetch_sub(1, Ordering::Relaxed);
@@ -120,12 +131,6 @@ impl Drop for Actors {
     fn drop(&mut self) {
         self.shared.mailbox.close();
     }
-}
-
-fn spawn(shared: &Arc<Shared>, number: u64) -> io::Result<()> {
-    let shared = shared.clone();
-    thread::Builder::new().name(NAME.to_owned()).spawn(move || shared.work(number))?;
-    Ok(())
 }
 
 impl Shared {
@@ -198,7 +203,7 @@ mod tests {
     fn start(sinks: Vec<Sink>) -> (Actors, Arc<Losses>, Arc<Stop>, Moment) {
         let (losses, stop) = (Arc::<Losses>::default(), Arc::<Stop>::default());
         let now = Clock::system().now();
-        (Actors::start(sinks, None, losses.clone(), stop.clone(), now).unwrap(), losses, stop, now)
+        (Actors::start(sinks, None, losses.clone(), stop.clone(), now), losses, stop, now)
     }
 
     fn finish(actors: Actors, stop: &Stop) {

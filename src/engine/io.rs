@@ -2,19 +2,20 @@
 //! receivers. The [`Courier`] is the tick thread's end of it, and never waits.
 
 use std::{
-    io, thread,
+    thread,
     time::{Duration, Instant},
 };
 
 use super::{
     errand::Errand,
+    launch::Launch,
     mailbox::{Mail, Mailbox},
     stop::Stop,
     telemetry::{Losses, count},
 };
 use crate::{
     clock::Moment,
-    export::otlp::{Exporter, Interrupt, Step},
+    export::otlp::{Exporter, Health, Interrupt, Step},
     registry::{Collector, Snapshot},
     sync::Arc,
 };
@@ -39,7 +40,9 @@ enum Parcel {
 pub(super) struct Courier {
     boxes: Arc<Boxes>,
     losses: Arc<Losses>,
-    interval: Duration,
+    launch: Launch,
+    /// Says how long the interval is at present.
+    health: Arc<Health>,
     /// When the next snapshot is due, by the monotonic clock.
     due: Duration,
 }
@@ -57,7 +60,7 @@ impl Courier {
         now: Moment,
         losses: Arc<Losses>,
         stop: Arc<Stop>,
-    ) -> io::Result<(Self, Interrupt)> {
+    ) -> (Self, Interrupt) {
         let boxes = Arc::new(Boxes {
             parcels: Mailbox::new(SNAPSHOTS + TRANSITIONS),
             free: Mailbox::new(SNAPSHOTS),
@@ -65,13 +68,19 @@ impl Courier {
         for _ in 0..SNAPSHOTS {
             _ = boxes.free.push(Box::new(Snapshot::new(now)));
         }
-        let (interval, interrupt) = (exporter.interval(), exporter.interrupt());
+        let (health, interrupt) = (exporter.health().clone(), exporter.interrupt());
+        let due = now.mono + exporter.phase();
         let theirs = boxes.clone();
-        thread::Builder::new().name(NAME.to_owned()).spawn(move || {
+        let launch = Launch::new(NAME, move || {
             Worker { exporter, boxes: theirs, batch: Vec::new() }.run(&stop);
             stop.ended(NAME);
-        })?;
-        Ok((Self { boxes, losses, interval, due: now.mono + interval }, interrupt))
+        });
+        (Self { boxes, losses, launch, health, due }, interrupt)
+    }
+
+    /// The thread behind it.
+    pub(super) fn launch(&self) -> &Launch {
+        &self.launch
     }
 
     pub(super) fn alert(&self, errand: &Arc<Errand>) {
@@ -83,7 +92,7 @@ impl Courier {
     pub(super) fn snapshot_if_due(&mut self, collector: &Collector, at: Moment) {
         if at.mono >= self.due {
             // From the schedule, not from now, so that intervals do not creep; but no catching up.
-            self.due = (self.due + self.interval).max(at.mono);
+            self.due = (self.due + self.health.interval()).max(at.mono);
             self.snapshot(collector);
         }
     }
@@ -113,7 +122,7 @@ impl Drop for Courier {
 /// counting what was not delivered.
 fn deadline(stop: &Stop, now: Instant) -> Instant {
     let left = stop.deadline().map_or(FAR, |at| at.saturating_duration_since(now));
-    now + left - (left / 4).min(Duration::from_millis(100))
+    now + left - (left / 2).min(Duration::from_millis(100))
 }
 
 struct Worker {
@@ -173,9 +182,15 @@ impl Worker {
                 Step::Wait(_) | Step::OutOfTime => break,
             }
         }
-        let health = self.exporter.health();
-        let reason = health.last_error().unwrap_or_else(|| "out of time".to_owned());
-        stop.left_undelivered(health.report().queued, reason);
-        self.exporter.abandon();
+        // What is on disk is not lost: the next process sends it.
+        let lost = self.exporter.abandon();
+        let kept = self.exporter.health().report().load.requests;
+        if kept > 0 {
+            log::info!("highwater: {kept} request(s) stay in the spool for the next process");
+        }
+        if lost > 0 {
+            let last_error = self.exporter.health().last_error();
+            stop.left_undelivered(lost, last_error.unwrap_or_else(|| "out of time".to_owned()));
+        }
     }
 }

@@ -6,10 +6,14 @@
 //! to do.
 
 mod act;
+mod delivery;
 mod errand;
+mod health;
 mod io;
+mod launch;
 mod mailbox;
 mod publish;
+mod pulse;
 mod rehearsal;
 mod silence_file;
 mod stop;
@@ -20,20 +24,23 @@ use std::{
     fmt,
     ops::RangeInclusive,
     path::PathBuf,
-    thread,
     time::{Duration, Instant},
 };
 
 pub use self::{
+    health::{Delivery, Health},
     rehearsal::{Rehearsal, Standing},
     stop::ShutdownError,
 };
 
-use self::{act::Actors, io::Courier, stop::Stop, telemetry::Losses, tick::Ticker};
+use self::{
+    act::Actors, io::Courier, launch::Launch, pulse::Pulse, stop::Stop, telemetry::Losses,
+    tick::Ticker,
+};
 use crate::{
     alert::{Silences, Sink, Watches},
     clock::Clock,
-    export::otlp::{Exporter, Interrupt},
+    export::otlp::{self, Exporter, Interrupt},
     registry::Registry,
     rule::Evaluator,
     sample::Sampler,
@@ -46,14 +53,6 @@ pub(crate) const TICK_RANGE: RangeInclusive<Duration> =
 
 /// How long a dropped instance may go on delivering in the background.
 const DROP_GRACE: Duration = Duration::from_secs(2);
-
-/// The operating system refused a thread.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot start the thread {name:?}: {source}")]
-pub struct ThreadError {
-    name: &'static str,
-    source: std::io::Error,
-}
 
 /// Everything checked, ready to run.
 pub(crate) struct Plan {
@@ -70,6 +69,9 @@ pub(crate) struct Plan {
     pub(crate) mistakes: u64,
 }
 
+/// Rounds that have not come for so long are a problem.
+const STALLED: Duration = Duration::from_secs(10);
+
 /// What the threads and the handles share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -78,6 +80,7 @@ pub(crate) struct Shared {
     pub(crate) silences: Silences,
     pub(crate) newcomers: Newcomers,
     stop: Arc<Stop>,
+    pulse: Pulse,
 }
 
 /// Samplers that came after the start, until the next tick takes them over.
@@ -105,41 +108,45 @@ impl fmt::Debug for Newcomers {
 pub(crate) struct Engine {
     pub(crate) shared: Arc<Shared>,
     /// The threads a shutdown waits for, in the order they end.
-    threads: Vec<&'static str>,
+    threads: Vec<Launch>,
+    clock: Clock,
+    tick: Duration,
+    delivery: Option<Arc<otlp::Health>>,
+    /// Where the threads are.
+    process: u32,
     /// Cuts off a request that would outlast a shutdown.
     interrupt: Option<Interrupt>,
 }
 
 impl Engine {
-    pub(crate) fn start(plan: Plan) -> Result<Self, ThreadError> {
+    /// Starts always: a thread that is refused is told of and tried again.
+    pub(crate) fn start(plan: Plan) -> Self {
         let shared = Arc::new(Shared {
             registry: plan.registry,
             watches: Watches::default(),
             silences: Silences::default(),
             newcomers: Newcomers::default(),
             stop: Arc::default(),
+            pulse: Pulse::default(),
         });
         let losses = Arc::<Losses>::default();
         let now = plan.clock.now();
-        let refused = |name| move |source| ThreadError { name, source };
-        let mut threads = vec![tick::NAME];
+        let mut threads = Vec::new();
 
         let mut actors = None;
         if !plan.sinks.is_empty() {
             let intake = plan.export.as_ref().map(Exporter::intake);
             let started =
                 Actors::start(plan.sinks, intake, losses.clone(), shared.stop.clone(), now);
-            actors = Some(started.map_err(refused(act::NAME))?);
-            threads.push(act::NAME);
+            threads.push(started.launch().clone());
+            actors = Some(started);
         }
-        let (mut courier, mut interrupt) = (None, None);
-        let mut health = None;
+        let (mut courier, mut interrupt, mut delivery) = (None, None, None);
         if let Some(exporter) = plan.export {
-            health = Some(exporter.health().clone());
-            let started = Courier::start(exporter, now, losses.clone(), shared.stop.clone());
-            let (ours, theirs) = started.map_err(refused(io::NAME))?;
+            delivery = Some(exporter.health().clone());
+            let (ours, theirs) = Courier::start(exporter, now, losses.clone(), shared.stop.clone());
+            threads.push(ours.launch().clone());
             (courier, interrupt) = (Some(ours), Some(theirs));
-            threads.push(io::NAME);
         }
         let ticker = Ticker::new(
             shared.clone(),
@@ -149,7 +156,7 @@ impl Engine {
                 rules: plan.rules,
                 actors,
                 courier,
-                health,
+                health: delivery.clone(),
                 silence_file: plan.silence_file,
                 tick: plan.tick,
                 mistakes: plan.mistakes,
@@ -157,20 +164,57 @@ impl Engine {
                 now,
             },
         );
-        thread::Builder::new()
-            .name(tick::NAME.to_owned())
-            .spawn(move || tick::run(ticker, &plan.clock))
-            .map_err(refused(tick::NAME))?;
-        Ok(Self { shared, threads, interrupt })
+        let clock = plan.clock.clone();
+        threads.insert(0, Launch::new(tick::NAME, move || tick::run(ticker, &clock)));
+        let (clock, tick, process) = (plan.clock, plan.tick, std::process::id());
+        Self { shared, threads, clock, tick, delivery, process, interrupt }
+    }
+
+    /// How all of it fares. Tries again to start what was refused.
+    pub(crate) fn health(&self) -> Health {
+        let mut problems = Vec::new();
+        if self.is_forked() {
+            problems.push(ShutdownError::Forked.to_string());
+            return Health { problems, ..Health::default() };
+        }
+        for thread in &self.threads {
+            thread.retry();
+            problems.extend(thread.refusal());
+        }
+        let last_tick = self.shared.pulse.age(self.clock.now());
+        if let Some(age) = last_tick.filter(|age| *age > STALLED.max(self.tick * 5)) {
+            problems.push(format!("no round for {:.0} s", age.as_secs_f64()));
+        }
+        problems.extend(self.shared.pulse.failing());
+        let delivery = self.delivery.as_ref().map(|health| {
+            let error = health.disk_error();
+            problems.extend(error.map(|why| format!("requests wait in memory only: {why}")));
+            Delivery::of(health, self.clock.now().wall)
+        });
+        Health { last_tick, problems, delivery }
+    }
+
+    /// Locks that a thread of the parent held at the fork are never released here.
+    fn is_forked(&self) -> bool {
+        std::process::id() != self.process
     }
 
     /// The last window, the last evaluation, the last delivery: all within `timeout`.
     pub(crate) fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
+        if self.is_forked() {
+            return Err(ShutdownError::Forked);
+        }
         let deadline = Instant::now().checked_add(timeout);
         self.shared.stop.request(deadline);
         // Leaves the io thread time to count what a request that was cut off had not delivered.
         let nearly = deadline.map(|at| at - (timeout / 4).min(Duration::from_millis(200)));
+        let mut missing = None;
         for thread in &self.threads {
+            if !thread.settle() {
+                missing = missing.or(Some(thread.name));
+                continue;
+            }
+            let thread = thread.name;
             if !self.shared.stop.wait_for_end(thread, nearly)
                 && let Some(interrupt) = &self.interrupt
             {
@@ -180,12 +224,16 @@ impl Engine {
                 return Err(ShutdownError::Deadline { thread, timeout });
             }
         }
-        self.shared.stop.outcome()
+        self.shared.stop.outcome()?;
+        missing.map_or(Ok(()), |thread| Err(ShutdownError::NotStarted { thread }))
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        if self.is_forked() {
+            return;
+        }
         // In the background: a drop must not block for the network.
         self.shared.stop.request(Instant::now().checked_add(DROP_GRACE));
     }

@@ -16,7 +16,8 @@ pub enum ShutdownError {
         /// The deadline that was given.
         timeout: Duration,
     },
-    /// The receiver did not take everything.
+    /// The receiver did not take everything, and what it did not take is lost; what is in a
+    /// [spool](crate::export::otlp::spool) is not.
     #[error("{requests} requests were not delivered: {reason}")]
     Undelivered {
         /// How many.
@@ -24,6 +25,17 @@ pub enum ShutdownError {
         /// The last error.
         reason: String,
     },
+    /// The operating system refused a thread from the start to the end; what it should have
+    /// handled is lost.
+    #[error("the thread {thread:?} could never be started")]
+    NotStarted {
+        /// Which.
+        thread: &'static str,
+    },
+    /// This process was forked from the one that started the instance: its threads are there, not
+    /// here.
+    #[error("nothing runs in a forked process: start an instance there")]
+    Forked,
 }
 
 /// Asked for once, waited for by the tick thread between ticks, and by whoever shuts down.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::delivery::Delivery;
 use crate::{
     alert::Silences,
     clock::Moment,
@@ -12,7 +13,6 @@ use crate::{
     rule::Evaluator,
     semconv,
     sync::{Arc, AtomicU64, Ordering},
-    transport::{Dropped, Lane},
 };
 
 /// What an engine's thread could not hand on.
@@ -81,6 +81,7 @@ impl Telemetry {
         losses: Arc<Losses>,
         health: Option<Arc<Health>>,
         mistakes: u64,
+        now: Moment,
     ) -> Self {
         use semconv as name;
         let none = Labels::empty();
@@ -110,7 +111,7 @@ impl Telemetry {
             evaluations: registry.observed_counter(name::RULE_EVALUATIONS, &none),
             failures: registry.observed_counter(name::RULE_FAILURES, &none),
             told: (0, None),
-            delivery: health.map(|health| Delivery::new(registry, health)),
+            delivery: health.map(|health| Delivery::new(registry, health, now)),
             registry: registry.clone(),
             losses,
         }
@@ -145,80 +146,5 @@ impl Telemetry {
         if let Some(delivery) = &self.delivery {
             delivery.publish(now);
         }
-    }
-}
-
-/// How the exporter fares.
-#[derive(Debug)]
-struct Delivery {
-    health: Arc<Health>,
-    lanes: [LaneSeries; 2],
-    queued: Gauge,
-    queued_bytes: Gauge,
-    oldest: Gauge,
-}
-
-#[derive(Debug)]
-struct LaneSeries {
-    exported: Gauge,
-    /// By [`Dropped`].
-    lost: Vec<Gauge>,
-    retried: Gauge,
-}
-
-impl Delivery {
-    fn new(registry: &Arc<Registry>, health: Arc<Health>) -> Self {
-        use semconv as name;
-        let none = Labels::empty();
-        let known = Unit::known;
-        let describe = |name, unit, help| registry.describe(name, known(unit), help);
-        describe(
-            name::EXPORTED_POINTS,
-            "{data_point}",
-            "Data points taken, or lost by error.type.",
-        );
-        describe(name::EXPORTED_LOGS, "{log_record}", "Log records taken, or lost by error.type.");
-        describe(name::EXPORT_RETRIES, "{request}", "Attempts that failed and were made again.");
-        describe(name::EXPORT_QUEUE_SIZE, "{request}", "Requests waiting to be taken.");
-        describe(name::EXPORT_QUEUE_BYTES, "By", "Bytes of the requests waiting to be taken.");
-        describe(name::EXPORT_QUEUE_AGE, "s", "Age of the oldest data waiting to be taken.");
-        let lanes = Lane::ALL.map(|lane| {
-            let (items, signal) = match lane {
-                Lane::Alerts => (name::EXPORTED_LOGS, "logs"),
-                Lane::Metrics => (name::EXPORTED_POINTS, "metrics"),
-            };
-            let lost = |why: Dropped| {
-                let labels = Labels::new([(name::ERROR_TYPE, why.as_str())]);
-                registry.observed_counter(items, &labels)
-            };
-            let signal = Labels::new([(name::SIGNAL, signal)]);
-            LaneSeries {
-                exported: registry.observed_counter(items, &none),
-                lost: Dropped::ALL.map(lost).into(),
-                retried: registry.observed_counter(name::EXPORT_RETRIES, &signal),
-            }
-        });
-        Self {
-            health,
-            lanes,
-            queued: registry.gauge(name::EXPORT_QUEUE_SIZE, &none),
-            queued_bytes: registry.gauge(name::EXPORT_QUEUE_BYTES, &none),
-            oldest: registry.gauge(name::EXPORT_QUEUE_AGE, &none),
-        }
-    }
-
-    fn publish(&self, now: Moment) {
-        let report = self.health.report();
-        for (series, lane) in self.lanes.iter().zip(&report.lanes) {
-            series.exported.set(lane.sent_items as f64);
-            series.retried.set(lane.retried as f64);
-            for (gauge, lost) in series.lost.iter().zip(lane.dropped) {
-                gauge.set(lost as f64);
-            }
-        }
-        self.queued.set(report.queued as f64);
-        self.queued_bytes.set(report.queued_bytes as f64);
-        let age = report.oldest.and_then(|oldest| now.wall.duration_since(oldest).ok());
-        self.oldest.set(age.map_or(0.0, |age| age.as_secs_f64()));
     }
 }

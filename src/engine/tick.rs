@@ -127,6 +127,7 @@ impl Ticker {
                 parts.losses.clone(),
                 parts.health,
                 parts.mistakes,
+                parts.now,
             ),
             actors: parts.actors,
             courier: parts.courier,
@@ -186,8 +187,10 @@ impl Ticker {
             actors.watch(at);
         }
         if let Some(courier) = &mut self.courier {
+            courier.launch().retry();
             courier.snapshot_if_due(&self.collector, at);
         }
+        self.shared.pulse.beat(at, self.samplers.statuses());
     }
 
     /// Where every alert stands.

@@ -49,6 +49,8 @@ pub(crate) struct Queue {
     limits: Limits,
     /// Bytes of bodies in memory.
     memory: usize,
+    /// Bytes of all bodies, by [`Lane`].
+    bytes: [usize; 2],
     disk: Option<Disk>,
     next: u64,
     /// The metrics pushed last.
@@ -81,6 +83,18 @@ struct Disk {
     spool: Option<Spool>,
     /// It failed; not tried before.
     pause: Option<Instant>,
+    /// With what; as long as it does.
+    error: Option<String>,
+}
+
+/// What waits in a lane.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub(crate) requests: u64,
+    /// Of their bodies, compressed.
+    pub(crate) bytes: u64,
+    /// When the data of the oldest were taken.
+    pub(crate) oldest: Option<SystemTime>,
 }
 
 /// A request to be tried.
@@ -116,7 +130,8 @@ impl Queue {
             lanes: Default::default(),
             limits,
             memory: 0,
-            disk: disk.map(|limits| Disk { limits, spool: None, pause: None }),
+            bytes: [0; 2],
+            disk: disk.map(|limits| Disk { limits, spool: None, pause: None, error: None }),
             next: 0,
             fresh: None,
             losses: Vec::new(),
@@ -141,8 +156,9 @@ impl Queue {
         let Some(disk) = &mut self.disk else { return };
         // Said once, not at each try.
         if disk.pause.is_none() {
-            let directory = disk.limits.directory.display();
-            self.notes.push(Note::DiskFailed(format!("{directory}: {error}")));
+            let error = format!("{}: {error}", disk.limits.directory.display());
+            disk.error = Some(error.clone());
+            self.notes.push(Note::DiskFailed(error));
         }
         disk.pause = Some(Instant::now() + DISK_PAUSE);
     }
@@ -164,6 +180,7 @@ impl Queue {
         for found in recovered.waiting.iter().rev() {
             let id = self.next;
             self.next += 1;
+            self.bytes[found.lane as usize] += found.length as usize;
             self.lanes[found.lane as usize].push_front(Waiting {
                 id,
                 failures: 0,
@@ -193,6 +210,7 @@ impl Queue {
         self.next += 1;
         let waiting = Waiting { id, failures: 0, at, items, encoding, length, body };
         self.lanes[lane as usize].push_back(waiting);
+        self.bytes[lane as usize] += length;
         if lane == Lane::Metrics {
             self.fresh = Some(id);
         }
@@ -215,6 +233,7 @@ impl Queue {
         match disk.spool.as_mut()?.append(lane, parcel) {
             Ok(place) => {
                 if disk.pause.take().is_some() {
+                    disk.error = None;
                     self.notes.push(Note::DiskBack);
                     self.move_to_disk();
                 }
@@ -328,9 +347,10 @@ impl Queue {
 
     /// It was delivered, or never will be; gives what was in it.
     pub(crate) fn remove(&mut self, lane: Lane, id: u64) -> u32 {
-        let lane = &mut self.lanes[lane as usize];
-        let Some(at) = lane.iter().position(|waiting| waiting.id == id) else { return 0 };
-        let Some(waiting) = lane.remove(at) else { return 0 };
+        let waiting = &mut self.lanes[lane as usize];
+        let Some(at) = waiting.iter().position(|waiting| waiting.id == id) else { return 0 };
+        let Some(waiting) = waiting.remove(at) else { return 0 };
+        self.bytes[lane as usize] -= waiting.length;
         match waiting.body {
             Body::Memory(_) => self.memory -= waiting.length,
             Body::Disk(place) => {
@@ -350,16 +370,20 @@ impl Queue {
         }
     }
 
-    /// Gives up what is in memory only; what is on disk stays there for the next process.
-    pub(crate) fn abandon(&mut self) {
+    /// Gives up what is in memory only, and says how many requests that were; what is on disk stays
+    /// there for the next process.
+    pub(crate) fn abandon(&mut self) -> u64 {
+        let mut requests = 0;
         for lane in Lane::ALL {
             let lost: Vec<_> = self.lanes[lane as usize]
                 .iter()
                 .filter(|waiting| matches!(waiting.body, Body::Memory(_)))
                 .map(|waiting| waiting.id)
                 .collect();
+            requests += lost.len() as u64;
             lost.into_iter().for_each(|id| self.give_up(lane, id, Dropped::Shutdown));
         }
+        requests
     }
 
     /// What was lost since the last call.
@@ -372,24 +396,24 @@ impl Queue {
         std::mem::take(&mut self.notes)
     }
 
-    /// Requests waiting.
-    pub(crate) fn len(&self) -> usize {
-        self.lanes.iter().map(VecDeque::len).sum()
+    /// What waits in a lane.
+    pub(crate) fn load(&self, lane: Lane) -> Load {
+        let waiting = &self.lanes[lane as usize];
+        Load {
+            requests: waiting.len() as u64,
+            bytes: self.bytes[lane as usize] as u64,
+            oldest: waiting.front().map(|oldest| oldest.at),
+        }
     }
 
-    /// Bytes of all that waits.
-    pub(crate) fn bytes(&self) -> usize {
-        self.lanes.iter().flatten().map(|waiting| waiting.length).sum()
+    /// Why the disk cannot be used at present.
+    pub(crate) fn disk_error(&self) -> Option<&str> {
+        self.disk.as_ref()?.error.as_deref()
     }
 
     /// Bytes of files.
     pub(crate) fn disk_bytes(&self) -> u64 {
         self.disk.as_ref().and_then(|disk| disk.spool.as_ref()).map_or(0, Spool::bytes)
-    }
-
-    /// When the data of the oldest waiting parcel were taken.
-    pub(crate) fn oldest(&self) -> Option<SystemTime> {
-        self.lanes.iter().filter_map(|lane| lane.front()).map(|waiting| waiting.at).min()
     }
 }
 
@@ -408,6 +432,12 @@ mod tests {
 
     fn lost(queue: &mut Queue) -> Vec<(Lane, Dropped)> {
         queue.take_losses().into_iter().map(|loss| (loss.lane, loss.why)).collect()
+    }
+
+    /// Requests and bytes.
+    fn loads(queue: &Queue) -> (u64, u64) {
+        let loads = Lane::ALL.map(|lane| queue.load(lane));
+        (loads.iter().map(|load| load.requests).sum(), loads.iter().map(|load| load.bytes).sum())
     }
 
     fn take(queue: &mut Queue, lane: Lane) -> u8 {
@@ -429,7 +459,7 @@ mod tests {
         assert_eq!(lost(&mut queue), [(Lane::Metrics, Dropped::QueueFull); 3]);
         queue.push(Lane::Alerts, parcel(7));
         assert_eq!(lost(&mut queue), [(Lane::Alerts, Dropped::QueueFull)]);
-        assert_eq!((queue.len(), queue.bytes()), (3, 30));
+        assert_eq!(loads(&queue), (3, 30));
         assert_eq!(take(&mut queue, Lane::Alerts), 4);
     }
 
@@ -438,7 +468,7 @@ mod tests {
         let mut queue = queue(5);
         queue.push(Lane::Alerts, parcel(1));
         assert_eq!(lost(&mut queue), [(Lane::Alerts, Dropped::QueueFull)]);
-        assert_eq!((queue.len(), queue.bytes()), (0, 0));
+        assert_eq!(loads(&queue), (0, 0));
     }
 
     #[test]
@@ -541,7 +571,7 @@ mod disk_tests {
         assert_eq!(waiting(&mut second, Lane::Alerts), [1, 2, 3]);
         assert_eq!(waiting(&mut second, Lane::Metrics), [1, 2]);
         second.recover();
-        assert!(second.len() == 0 && second.take_losses().is_empty());
+        assert!(second.load(Lane::Metrics).requests == 0 && second.take_losses().is_empty());
     }
 
     #[test]

@@ -20,9 +20,20 @@ const WORDS: usize = 300;
 /// What an attempt came to.
 #[derive(Debug, PartialEq)]
 pub(super) enum Verdict {
-    Accepted { rejected: u64, words: Option<String>, unclear: bool },
-    Later { asked: Option<Duration>, words: String },
-    Refused { words: String },
+    Accepted {
+        rejected: u64,
+        words: Option<String>,
+        unclear: bool,
+    },
+    /// `throttled`: for being too much.
+    Later {
+        asked: Option<Duration>,
+        throttled: bool,
+        words: String,
+    },
+    Refused {
+        words: String,
+    },
 }
 
 /// [The specification's](https://opentelemetry.io/docs/specs/otlp/#otlphttp-response) reading of an
@@ -30,9 +41,11 @@ pub(super) enum Verdict {
 pub(super) fn of_http(lane: Lane, answer: &Answer) -> Verdict {
     match answer.status {
         200..=299 => accepted(lane, answer),
-        429 | 502 | 503 | 504 => {
-            Verdict::Later { asked: answer.retry_after, words: failure_words(answer) }
-        }
+        429 | 502 | 503 | 504 => Verdict::Later {
+            asked: answer.retry_after,
+            throttled: answer.status == 429,
+            words: failure_words(answer),
+        },
         _ => Verdict::Refused { words: failure_words(answer) },
     }
 }
@@ -153,7 +166,10 @@ pub(super) fn of_grpc(lane: Lane, answer: &grpc::Answer) -> Verdict {
             | code::DATA_LOSS,
             asked,
         )
-        | (code::RESOURCE_EXHAUSTED, asked @ Some(_)) => Verdict::Later { asked, words: words() },
+        | (code::RESOURCE_EXHAUSTED, asked @ Some(_)) => {
+            let throttled = answer.code == code::RESOURCE_EXHAUSTED;
+            Verdict::Later { asked, throttled, words: words() }
+        }
         _ => Verdict::Refused { words: words() },
     }
 }

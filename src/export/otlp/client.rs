@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{
     answer::{self, CONTENT_TYPE, Verdict},
+    cadence::{self, Cadence},
     config::{Settings, Target},
     health::Health,
     intake::{Intake, Topic},
@@ -32,7 +33,9 @@ pub(crate) struct Exporter {
     intake: Intake,
     /// By [`Lane`].
     routes: [Option<Route>; 2],
-    interval: Duration,
+    cadence: Cadence,
+    /// How long after the start metrics are pushed first.
+    phase: Duration,
     /// When the spool was last searched for what others left.
     recovered: Option<Instant>,
     /// No backlog before.
@@ -93,13 +96,21 @@ impl Exporter {
         let intake = Intake::new(&settings, resource);
         let [alerts, metrics] = settings.targets;
         let routes = [Route::new(alerts)?, Route::new(metrics)?];
-        let interval = settings.interval;
-        Ok(Self { intake, routes, interval, recovered: None, paced: None, hurried: false })
+        Ok(Self {
+            intake,
+            routes,
+            cadence: Cadence::new(settings.interval),
+            phase: cadence::phase(resource.instance_id(), settings.interval),
+            recovered: None,
+            paced: None,
+            hurried: false,
+        })
     }
 
-    /// The time between two pushes of metrics.
-    pub(crate) fn interval(&self) -> Duration {
-        self.interval
+    /// How long after the start metrics are pushed first; then every
+    /// [`interval`](Health::interval).
+    pub(crate) fn phase(&self) -> Duration {
+        self.phase
     }
 
     pub(crate) fn health(&self) -> &Arc<Health> {
@@ -145,6 +156,9 @@ impl Exporter {
             if !picked.is_fresh && !self.hurried {
                 self.paced = Some(now + PACE);
             }
+            if lane == Lane::Metrics && picked.is_fresh {
+                self.keep_time(&verdict, now);
+            }
             self.conclude(lane, picked.id, verdict, now);
             return Step::Tried;
         }
@@ -160,9 +174,27 @@ impl Exporter {
         }
     }
 
-    /// Gives up what still waits in memory, counted; what is on disk is for the next process.
-    pub(crate) fn abandon(&mut self) {
-        self.intake.shared().with_queue(|queue| queue.abandon());
+    /// Gives up what still waits in memory, and says how many requests that were; what is on disk
+    /// is for the next process.
+    pub(crate) fn abandon(&mut self) -> u64 {
+        self.intake.shared().with_queue(|queue| queue.abandon())
+    }
+
+    /// Pushes less often while the receiver throttles.
+    fn keep_time(&mut self, verdict: &Verdict, now: Instant) {
+        let changed = match verdict {
+            Verdict::Accepted { .. } => self.cadence.accepted(),
+            Verdict::Later { throttled: true, .. } => self.cadence.throttled(),
+            Verdict::Later { .. } | Verdict::Refused { .. } => None,
+        };
+        let Some(interval) = changed else { return };
+        let shared = self.intake.shared();
+        shared.health.set_interval(interval);
+        shared.say(Topic::Throttled, now, || {
+            let throttles = matches!(verdict, Verdict::Later { .. });
+            let why = if throttles { "the receiver throttles" } else { "it takes more again" };
+            format!("metrics are pushed every {interval:?} now: {why}")
+        });
     }
 
     fn conclude(&mut self, lane: Lane, id: u64, verdict: Verdict, now: Instant) {
@@ -186,7 +218,7 @@ impl Exporter {
                     shared.say(topic, now, || line);
                 }
             }
-            Verdict::Later { asked, words } => {
+            Verdict::Later { asked, words, .. } => {
                 let wait = route.backoff.failed(asked);
                 route.not_before = Some(now + wait);
                 shared.with_queue(|queue| queue.failed(lane, id));
@@ -246,7 +278,7 @@ impl Route {
         }
         .unwrap_or_else(|fault| match fault {
             Fault::Impossible(words) => Verdict::Refused { words },
-            fault => Verdict::Later { asked: None, words: fault.to_string() },
+            fault => Verdict::Later { asked: None, throttled: false, words: fault.to_string() },
         })
     }
 }

@@ -1,10 +1,13 @@
 //! How delivery fares. Written by the `highwater-io` thread, read by the tick thread and by users.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::{
     sync::{AtomicU64, Mutex, Ordering},
-    transport::{Dropped, Lane, queue::Queue},
+    transport::{
+        Dropped, Lane,
+        queue::{Load, Queue},
+    },
 };
 
 #[derive(Debug, Default)]
@@ -19,18 +22,22 @@ struct Counts {
 
 #[derive(Debug, Clone, Default)]
 struct Last {
-    success: Option<SystemTime>,
+    /// By [`Lane`], as are the loads.
+    success: [Option<SystemTime>; 2],
     error: Option<String>,
-    oldest: Option<SystemTime>,
+    loads: [Load; 2],
+    disk_error: Option<String>,
 }
 
 /// The live counters.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     lanes: [Counts; 2],
-    queued: AtomicU64,
-    queued_bytes: AtomicU64,
     disk_bytes: AtomicU64,
+    /// The most of them; zero without a spool.
+    disk_limit: u64,
+    /// Between two pushes of metrics, in nanoseconds.
+    interval: AtomicU64,
     last: Mutex<Last>,
 }
 
@@ -49,6 +56,9 @@ pub(crate) struct LaneReport {
     pub(crate) unclear: u64,
     /// Data points or log records lost, by [`Dropped`].
     pub(crate) dropped: [u64; Dropped::ALL.len()],
+    /// What waits.
+    pub(crate) load: Load,
+    pub(crate) last_success: Option<SystemTime>,
 }
 
 /// Delivery at one moment.
@@ -56,14 +66,10 @@ pub(crate) struct LaneReport {
 pub(crate) struct Report {
     /// By [`Lane`].
     pub(crate) lanes: [LaneReport; 2],
-    /// Requests waiting.
-    pub(crate) queued: u64,
-    /// Their bytes, compressed.
-    pub(crate) queued_bytes: u64,
+    /// What waits in both.
+    pub(crate) load: Load,
     /// Bytes of the spool's files, what is delivered and not yet removed included.
     pub(crate) disk_bytes: u64,
-    /// When the data of the oldest were taken.
-    pub(crate) oldest: Option<SystemTime>,
     pub(crate) last_success: Option<SystemTime>,
 }
 
@@ -76,10 +82,31 @@ fn get(counter: &AtomicU64) -> u64 {
 }
 
 impl Health {
+    pub(super) fn new(interval: Duration, disk_limit: Option<u64>) -> Self {
+        let health = Self { disk_limit: disk_limit.unwrap_or(0), ..Self::default() };
+        health.set_interval(interval);
+        health
+    }
+
+    pub(super) fn set_interval(&self, interval: Duration) {
+        let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        self.interval.store(nanos, Ordering::Relaxed);
+    }
+
+    /// The time between two pushes of metrics at present.
+    pub(crate) fn interval(&self) -> Duration {
+        Duration::from_nanos(get(&self.interval))
+    }
+
+    /// Bytes the spool's files may take, if there is one.
+    pub(crate) fn disk_limit(&self) -> Option<u64> {
+        (self.disk_limit > 0).then_some(self.disk_limit)
+    }
+
     pub(super) fn sent(&self, lane: Lane, items: u64, at: SystemTime) {
         add(&self.lanes[lane as usize].sent, 1);
         add(&self.lanes[lane as usize].sent_items, items);
-        self.last.lock().success = Some(at);
+        self.last.lock().success[lane as usize] = Some(at);
     }
 
     pub(super) fn unclear(&self, lane: Lane) {
@@ -104,36 +131,51 @@ impl Health {
     }
 
     pub(super) fn queue(&self, queue: &Queue) {
-        self.queued.store(queue.len() as u64, Ordering::Relaxed);
-        self.queued_bytes.store(queue.bytes() as u64, Ordering::Relaxed);
         self.disk_bytes.store(queue.disk_bytes(), Ordering::Relaxed);
-        self.last.lock().oldest = queue.oldest();
+        let mut last = self.last.lock();
+        last.loads = Lane::ALL.map(|lane| queue.load(lane));
+        if last.disk_error.as_deref() != queue.disk_error() {
+            last.disk_error = queue.disk_error().map(str::to_owned);
+        }
     }
 
     /// Reads all figures, without allocating; what is counted while it is read may be in or not.
     pub(crate) fn report(&self) -> Report {
-        let lanes = [&self.lanes[0], &self.lanes[1]].map(|counts| LaneReport {
-            sent: get(&counts.sent),
-            sent_items: get(&counts.sent_items),
-            retried: get(&counts.retried),
-            refused: get(&counts.refused),
-            unclear: get(&counts.unclear),
-            dropped: Dropped::ALL.map(|why| get(&counts.dropped[why as usize])),
-        });
         let last = self.last.lock();
+        let lanes = [0, 1].map(|lane| {
+            let counts = &self.lanes[lane];
+            LaneReport {
+                sent: get(&counts.sent),
+                sent_items: get(&counts.sent_items),
+                retried: get(&counts.retried),
+                refused: get(&counts.refused),
+                unclear: get(&counts.unclear),
+                dropped: Dropped::ALL.map(|why| get(&counts.dropped[why as usize])),
+                load: last.loads[lane],
+                last_success: last.success[lane],
+            }
+        });
+        let [alerts, metrics] = last.loads;
         Report {
             lanes,
-            queued: get(&self.queued),
-            queued_bytes: get(&self.queued_bytes),
+            load: Load {
+                requests: alerts.requests + metrics.requests,
+                bytes: alerts.bytes + metrics.bytes,
+                oldest: alerts.oldest.into_iter().chain(metrics.oldest).min(),
+            },
             disk_bytes: get(&self.disk_bytes),
-            oldest: last.oldest,
-            last_success: last.success,
+            last_success: last.success.iter().flatten().max().copied(),
         }
     }
 
     /// What went wrong last; stays after a success.
     pub(crate) fn last_error(&self) -> Option<String> {
         self.last.lock().error.clone()
+    }
+
+    /// Why the spool cannot be used at present.
+    pub(crate) fn disk_error(&self) -> Option<String> {
+        self.last.lock().disk_error.clone()
     }
 }
 

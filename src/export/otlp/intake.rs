@@ -60,7 +60,10 @@ impl Intake {
                 age: settings.age,
                 disk: settings.disk.clone(),
             })),
-            health: Arc::default(),
+            health: Arc::new(Health::new(
+                settings.interval,
+                settings.disk.as_ref().map(|disk| disk.bytes),
+            )),
             spoken: Mutex::default(),
         };
         shared.with_queue(|_| ());
@@ -171,13 +174,14 @@ pub(super) enum Topic {
     Lost,
     Disk,
     Later,
+    Throttled,
     Refused,
     Rejected,
     Remark,
 }
 
 impl Topic {
-    const COUNT: usize = 6;
+    const COUNT: usize = 7;
 }
 
 #[derive(Debug, Default)]

@@ -14,6 +14,7 @@
 //! nothing else.
 
 mod answer;
+mod cadence;
 mod client;
 mod config;
 mod encode;

@@ -100,7 +100,11 @@ impl Resource {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    #[cfg(test)]
+    /// Empty if somebody removed it.
+    pub(crate) fn instance_id(&self) -> &str {
+        self.text(semconv::SERVICE_INSTANCE_ID).unwrap_or_default()
+    }
+
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
         self.iter().find_map(|(known, value)| match value {
             Value::Text(text) if known == key => Some(text.as_str()),

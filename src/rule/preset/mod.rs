@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::{Rule, Value, gauge, value::Quantity};
 
+mod delivery;
 mod memory;
 mod monitor;
 mod pool;
@@ -39,6 +40,7 @@ pub fn all(tick: Duration) -> Vec<Rule> {
     rules.extend(process::rules());
     rules.extend(query::rules(tick));
     rules.extend(pool::rules(tick));
+    rules.extend(delivery::rules());
     rules.extend(monitor::rules(tick));
     let mut rules: Vec<_> = rules.into_iter().map(finish).collect();
     rules.extend(memory::imminent(tick).into_iter().map(|rule| rule.group(GROUP)));
@@ -47,6 +49,11 @@ pub fn all(tick: Duration) -> Vec<Rule> {
 
 fn finish(rule: Rule) -> Rule {
     rule.group(GROUP).warm_up_at_least(WARM_UP)
+}
+
+/// Whether it is a preset that has nothing to judge where nothing is pushed anywhere.
+pub(crate) fn needs_endpoint(rule: &Rule) -> bool {
+    rule.group == GROUP && rule.name() == delivery::NAME
 }
 
 /// A window that holds enough ticks however slow they are.

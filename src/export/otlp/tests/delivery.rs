@@ -19,6 +19,7 @@ use crate::{
     transport::{
         Dropped,
         Lane::{Alerts, Metrics},
+        queue::Load,
     },
 };
 
@@ -45,7 +46,7 @@ fn success_empties_the_queue() {
         assert_eq!(step(&mut exporter), Step::Idle);
         let report = exporter.health().report();
         assert_eq!((report.lane(Metrics).sent, report.lane(Metrics).sent_items), (1, 1));
-        assert_eq!((report.queued, report.queued_bytes, report.oldest), (0, 0, None));
+        assert_eq!(report.load, Load::default());
         assert!(report.last_success.is_some() && exporter.health().last_error().is_none());
         assert_eq!(receiver.received().len(), 1);
     }
@@ -108,7 +109,7 @@ fn silence_cut_lines_and_nonsense_are_tried_again() {
         let (mut exporter, _receiver) = after_one_attempt(reaction.clone());
         assert!(matches!(step(&mut exporter), Step::Wait(_)), "{reaction:?}");
         let report = exporter.health().report();
-        assert_eq!((report.lane(Metrics).retried, report.queued), (1, 1), "{reaction:?}");
+        assert_eq!((report.lane(Metrics).retried, report.load.requests), (1, 1), "{reaction:?}");
         assert!(!last_error(&exporter).is_empty());
     }
 }
@@ -248,7 +249,7 @@ fn a_request_that_always_fails_lets_the_others_pass() {
         step(&mut exporter);
     }
     let report = exporter.health().report();
-    assert_eq!((report.lane(Metrics).sent, report.queued), (3, 1));
+    assert_eq!((report.lane(Metrics).sent, report.load.requests), (3, 1));
 }
 
 #[test]
@@ -292,12 +293,12 @@ fn what_is_given_up_is_counted() {
     let mut exporter = exporter(otlp::to("http://127.0.0.1:9"));
     exporter.intake().metrics(&one_gauge(1.0));
     exporter.intake().alerts(&[transition(State::Pending, State::Firing)], DAY_ZERO);
-    assert_eq!(exporter.health().report().queued, 2);
-    exporter.abandon();
+    assert_eq!(exporter.health().report().load.requests, 2);
+    assert_eq!(exporter.abandon(), 2);
     let report = exporter.health().report();
     assert_eq!(report.dropped(Metrics, Dropped::Shutdown), 1);
     assert_eq!(report.dropped(Alerts, Dropped::Shutdown), 1);
-    assert_eq!((report.queued, report.queued_bytes), (0, 0));
+    assert_eq!(report.load, Load::default());
 }
 
 #[test]

@@ -278,7 +278,7 @@ fn silence_drips_resets_and_nonsense_are_tried_again() {
     ] {
         let (exporter, _server) = after_one_attempt(reaction, timeout);
         let report = exporter.health().report();
-        assert_eq!((report.lane(Metrics).retried, report.queued), (1, 1));
+        assert_eq!((report.lane(Metrics).retried, report.load.requests), (1, 1));
     }
     // HTTP/1.1 is spoken there.
     let receiver = super::receiver::Receiver::always(super::receiver::Reaction::Garbage);

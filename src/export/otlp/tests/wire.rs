@@ -317,7 +317,7 @@ fn nothing_present_is_nothing_sent() {
     let exporter = exporter(otlp::to("http://127.0.0.1:9"));
     exporter.intake().metrics(&snapshot(&mut collector, 1));
     exporter.intake().alerts(&[], DAY_ZERO);
-    assert_eq!(exporter.health().report().queued, 0);
+    assert_eq!(exporter.health().report().load.requests, 0);
 }
 
 fn records(steps: &[(State, State)]) -> Vec<LogRecord> {
