@@ -50,6 +50,7 @@ impl Rehearsal {
             silences: alert::Silences::default(),
             stop: Arc::default(),
             newcomers: super::Newcomers::default(),
+            pulse: super::Pulse::default(),
         });
         let parts = tick::Parts {
             samplers,
