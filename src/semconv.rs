@@ -19,6 +19,25 @@ pub const DB_QUERY_TEXT: &str = "db.query.text";
 /// Rows an operation gave; in development.
 pub const DB_CLIENT_RESPONSE_RETURNED_ROWS: &str = "db.client.response.returned_rows";
 
+// HTTP servers: the duration is stable, the others are in development.
+
+/// Duration of HTTP server requests; [stable](https://opentelemetry.io/docs/specs/semconv/http/http-metrics/).
+pub const HTTP_SERVER_REQUEST_DURATION: &str = "http.server.request.duration";
+/// HTTP requests under way.
+pub const HTTP_SERVER_ACTIVE_REQUESTS: &str = "http.server.active_requests";
+/// Size of HTTP requests' bodies.
+pub const HTTP_SERVER_REQUEST_BODY_SIZE: &str = "http.server.request.body.size";
+/// Size of HTTP responses' bodies.
+pub const HTTP_SERVER_RESPONSE_BODY_SIZE: &str = "http.server.response.body.size";
+/// `GET`, `POST`…; `_OTHER` for methods nobody knows.
+pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
+/// `200`, `404`…
+pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
+/// The route's template, such as `/orders/{id}`.
+pub const HTTP_ROUTE: &str = "http.route";
+/// `http` or `https`.
+pub const URL_SCHEME: &str = "url.scheme";
+
 // Connection pools: OpenTelemetry's are in development.
 
 /// A pool's connections by state.

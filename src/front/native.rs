@@ -15,7 +15,7 @@ use crate::{
 /// gives a handle that does nothing, counts `highwater.dropped{reason="kind_conflict"}` and logs a
 /// warning; a label set over the limit is recorded in the metric's overflow series, and counted.
 #[must_use = "nothing is recorded until `build` gave a handle"]
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct InstrumentBuilder<H> {
     registry: Arc<Registry>,
     name: String,
@@ -23,6 +23,20 @@ pub struct InstrumentBuilder<H> {
     unit: Unit,
     help: String,
     build: fn(&Registry, &str, &Labels) -> H,
+}
+
+// Not derived: a handle need not be.
+impl<H> Clone for InstrumentBuilder<H> {
+    fn clone(&self) -> Self {
+        Self {
+            registry: self.registry.clone(),
+            name: self.name.clone(),
+            labels: self.labels.clone(),
+            unit: self.unit.clone(),
+            help: self.help.clone(),
+            build: self.build,
+        }
+    }
 }
 
 impl<H> InstrumentBuilder<H> {

@@ -13,6 +13,7 @@ use std::{borrow::Cow, cell::RefCell, collections::HashMap, fmt};
 use super::native::{self, QueryBuilder};
 use crate::{
     instrument::{DropReason, Query},
+    name::quick_hash,
     registry::Registry,
     semconv,
     sql::{self, Dialect},
@@ -232,22 +233,9 @@ impl Table {
     }
 }
 
-/// Where a text lies: by its length and at most twelve pieces spread over it, so that long texts
-/// cost no more. Texts that only differ between them displace each other, no more.
 #[inline]
 fn slot(set: &Set, sql: &str) -> usize {
-    let bytes = sql.as_bytes();
-    let mut hash = bytes.len() as u64 ^ (set.id << 32);
-    let mut mix = |piece: u64| {
-        hash = (hash.rotate_left(23) ^ piece).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    };
-    let step = (bytes.len() / 12).max(8);
-    for at in bytes.chunks_exact(step) {
-        mix(at.first_chunk().map_or(0, |eight| u64::from_le_bytes(*eight)));
-    }
-    // Where texts differ most.
-    mix(bytes.last_chunk().map_or(0, |eight| u64::from_le_bytes(*eight)));
-    (hash >> 32) as usize % SLOTS
+    quick_hash(set.id, sql) as usize % SLOTS
 }
 
 #[cfg(test)]

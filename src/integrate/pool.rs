@@ -29,6 +29,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::lazy::Lazy;
 use crate::{
     front::InstrumentBuilder,
     handle::Highwater,
@@ -36,7 +37,7 @@ use crate::{
     name::Unit,
     sample::{Failure, Meter, Sampler},
     semconv,
-    sync::{Arc, AtomicU64, OnceCell, Ordering},
+    sync::{Arc, AtomicU64, Ordering},
 };
 
 const CONNECTIONS: Unit = Unit::known("{connection}");
@@ -138,7 +139,7 @@ struct Core {
     timeouts: Counter,
     abandoned: Counter,
     // What not every pool has is a series only once it occurs.
-    create_time: (OnceCell<Histogram>, InstrumentBuilder<Histogram>),
+    create_time: Lazy<Histogram>,
     failures: InstrumentBuilder<Counter>,
 }
 
@@ -182,13 +183,11 @@ impl Pool {
                 "Waits for a connection that their caller gave up.",
             )
             .build(),
-            create_time: (
-                OnceCell::new(),
-                time(
-                    semconv::DB_CLIENT_CONNECTION_CREATE_TIME,
-                    "How long opening a connection took.",
-                ),
-            ),
+            create_time: time(
+                semconv::DB_CLIENT_CONNECTION_CREATE_TIME,
+                "How long opening a connection took.",
+            )
+            .into(),
             failures: count(
                 semconv::POOL_FAILURES,
                 REQUESTS,
@@ -281,8 +280,7 @@ impl Pool {
 
     /// Opening a connection took this long.
     pub fn created(&self, elapsed: Duration) {
-        let (known, series) = &self.0.create_time;
-        known.get_or_init(|| series.clone().build()).record_duration(elapsed);
+        self.0.create_time.get().record_duration(elapsed);
     }
 
     /// A connection is in use until this is dropped.

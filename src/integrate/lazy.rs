@@ -1,0 +1,21 @@
+//! A series that exists once it has something to say.
+
+use crate::{front::InstrumentBuilder, sync::OnceCell};
+
+/// Built at its first use; a load afterwards.
+pub(super) struct Lazy<H> {
+    built: OnceCell<H>,
+    builder: InstrumentBuilder<H>,
+}
+
+impl<H> From<InstrumentBuilder<H>> for Lazy<H> {
+    fn from(builder: InstrumentBuilder<H>) -> Self {
+        Self { built: OnceCell::new(), builder }
+    }
+}
+
+impl<H> Lazy<H> {
+    pub(super) fn get(&self) -> &H {
+        self.built.get_or_init(|| self.builder.clone().build())
+    }
+}
