@@ -303,6 +303,29 @@ pub const SAMPLER: &str = "sampler";
 /// A sampler's status: `active`, `disabled`, `failed`, `unsupported`.
 pub const STATUS: &str = "status";
 
+// Tokio's runtimes: no convention.
+
+/// A watched runtime's name.
+pub const RUNTIME: &str = "runtime";
+/// By how much a runtime's heartbeat is overdue.
+pub const TOKIO_STALL: &str = "highwater.tokio.stall";
+/// The longest that a worker is held up by what it polls.
+pub const TOKIO_WORKER_STALL: &str = "highwater.tokio.worker.stall";
+/// How late the heartbeat's timer was served.
+pub const TOKIO_HEARTBEAT_DELAY: &str = "highwater.tokio.heartbeat.delay";
+/// How long workers were busy, all together.
+pub const TOKIO_BUSY_TIME: &str = "highwater.tokio.busy.time";
+/// Share of the last tick in which workers were busy.
+pub const TOKIO_BUSY_UTILIZATION: &str = "highwater.tokio.busy.utilization";
+/// Worker threads.
+pub const TOKIO_WORKERS: &str = "highwater.tokio.workers";
+/// Tasks alive.
+pub const TOKIO_TASKS: &str = "highwater.tokio.tasks";
+/// Tasks waiting in the global queue.
+pub const TOKIO_QUEUE: &str = "highwater.tokio.queue";
+/// How often workers had nothing to do, all together.
+pub const TOKIO_PARKS: &str = "highwater.tokio.parks";
+
 /// The event name of an alert's transition among log records.
 pub const ALERT_TRANSITION: &str = "highwater.alert.transition";
 /// The alert's name.

@@ -83,17 +83,27 @@ pub(crate) struct Shared {
     pulse: Pulse,
 }
 
-/// Samplers that came after the start, until the next tick takes them over.
-#[derive(Default)]
-pub(crate) struct Newcomers(Mutex<Vec<Box<dyn Sampler>>>);
+/// Samplers that came after the start, until the next tick takes them over; `None` once there is
+/// none any more.
+pub(crate) struct Newcomers(Mutex<Option<Vec<Box<dyn Sampler>>>>);
 
 impl Newcomers {
+    fn new() -> Self {
+        Self(Mutex::new(Some(Vec::new())))
+    }
+
     pub(crate) fn add(&self, sampler: Box<dyn Sampler>) {
-        self.0.lock().push(sampler);
+        if let Some(waiting) = &mut *self.0.lock() {
+            waiting.push(sampler);
+        }
     }
 
     fn take(&self) -> Vec<Box<dyn Sampler>> {
-        std::mem::take(&mut *self.0.lock())
+        self.0.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn close(&self) {
+        *self.0.lock() = None;
     }
 }
 
@@ -125,7 +135,7 @@ impl Engine {
             registry: plan.registry,
             watches: Watches::default(),
             silences: Silences::default(),
-            newcomers: Newcomers::default(),
+            newcomers: Newcomers::new(),
             stop: Arc::default(),
             pulse: Pulse::default(),
         });

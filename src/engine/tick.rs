@@ -102,6 +102,7 @@ pub(super) fn run(mut ticker: Ticker, clock: &Clock) {
             break;
         }
     }
+    ticker.shared.newcomers.close();
     // Closes the other threads' mailboxes.
     drop(ticker);
     stop.ended(NAME);

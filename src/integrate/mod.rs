@@ -5,10 +5,14 @@
 //! | for | feature | what it measures |
 //! |---|---|---|
 //! | a pool of any kind | | [`pool`] |
-//! | HTTP servers: axum, tonic, hyper | `tower` | `http.server.*` |
+//! | a tokio runtime | `tokio` | [`highwater.tokio.*`](tokio), and whether it stands still |
+//! | HTTP servers: axum, tonic, hyper | `tower` | [`http.server.*`](tower) |
 
 mod lazy;
 pub mod pool;
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub mod tokio;
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub mod tower;

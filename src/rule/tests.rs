@@ -687,6 +687,46 @@ fn the_concurrency_preset_is_off_until_asked_for() {
 }
 
 #[test]
+fn the_runtime_preset_tells_a_blocked_runtime_from_one_that_is_kept_off() {
+    let run = |throttled: f64| {
+        let mut world = World::of(secs(1), preset::all(secs(1)));
+        let sum = |world: &World, name, value: f64| {
+            world.registry.observed_counter(name, &Labels::empty()).set(value);
+        };
+        for second in 0..200_u32 {
+            let stall = if (100..115).contains(&second) { f64::from(second - 99) } else { 0.001 };
+            world.set(semconv::TOKIO_STALL, [(semconv::RUNTIME, "main")], stall);
+            sum(&world, semconv::CPU_PERIODS, f64::from(second) * 10.0);
+            sum(&world, semconv::CPU_THROTTLED_PERIODS, f64::from(second) * 10.0 * throttled);
+            world.step();
+        }
+        let step = |t: &Arc<Transition>| {
+            let at = t.at.duration_since(moment(Duration::ZERO).wall).unwrap().as_secs();
+            let cause = t.labels.get("cause").unwrap_or_default().to_owned();
+            (cause, t.rule.severity, at, t.to == State::Firing)
+        };
+        world.steps.iter().map(step).collect::<Vec<_>>()
+    };
+    let (warning, critical) = (Severity::Warning, Severity::Critical);
+    let of = |cause: &str, severity, at, fires| (cause.to_owned(), severity, at, fires);
+    let mut blocked = run(0.1);
+    blocked.sort_by_key(|step| step.2);
+    assert_eq!(
+        blocked[..2],
+        [of("blocked", warning, 101, true), of("blocked", critical, 110, true)]
+    );
+    assert!(
+        blocked[2..].iter().all(|step| !step.3 && (119..=121).contains(&step.2)),
+        "{blocked:?}"
+    );
+    let starved = run(0.6);
+    assert_eq!(
+        starved.iter().filter(|step| step.3).collect::<Vec<_>>(),
+        [&of("cpu_starved", warning, 101, true)]
+    );
+}
+
+#[test]
 fn expressions_print_as_promql() {
     let text = |condition: Condition| {
         let rules = alert("x").when(condition).compile(secs(1)).unwrap();

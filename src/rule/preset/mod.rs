@@ -16,6 +16,7 @@ mod monitor;
 mod pool;
 mod process;
 mod query;
+mod runtime;
 
 pub use query::concurrency_cap;
 
@@ -41,6 +42,7 @@ pub fn all(tick: Duration) -> Vec<Rule> {
     rules.extend(query::rules(tick));
     rules.extend(pool::rules(tick));
     rules.extend(delivery::rules());
+    rules.extend(runtime::rules(tick));
     rules.extend(monitor::rules(tick));
     let mut rules: Vec<_> = rules.into_iter().map(finish).collect();
     rules.extend(memory::imminent(tick).into_iter().map(|rule| rule.group(GROUP)));
