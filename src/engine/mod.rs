@@ -87,11 +87,13 @@ pub(crate) struct Shared {
 /// none any more.
 pub(crate) struct Newcomers(Mutex<Option<Vec<Box<dyn Sampler>>>>);
 
-impl Newcomers {
-    fn new() -> Self {
+impl Default for Newcomers {
+    fn default() -> Self {
         Self(Mutex::new(Some(Vec::new())))
     }
+}
 
+impl Newcomers {
     pub(crate) fn add(&self, sampler: Box<dyn Sampler>) {
         if let Some(waiting) = &mut *self.0.lock() {
             waiting.push(sampler);
@@ -135,7 +137,7 @@ impl Engine {
             registry: plan.registry,
             watches: Watches::default(),
             silences: Silences::default(),
-            newcomers: Newcomers::new(),
+            newcomers: Newcomers::default(),
             stop: Arc::default(),
             pulse: Pulse::default(),
         });
