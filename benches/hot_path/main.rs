@@ -8,17 +8,27 @@
 //!
 //! Every case runs once a round on 1, 2 and 8 threads, in an order that turns, so that what the
 //! machine does meanwhile falls on all alike. What is reported is the threads' own processor time
-//! for each operation, the median of 31 rounds. Prints a table with ratios and writes
-//! `target/highwater/hot_path.json` beside the workspace.
+//! for each operation, the median of 31 rounds; for two threads also the time that passed for the
+//! caller, who waits for a lock without using a processor. Threads are pinned, each to its core as
+//! far as there are cores: else two of them run one after the other and never meet. Prints a table with ratios, then what is
+//! claimed and whether it held, and writes `target/highwater/hot_path.json` beside the workspace.
 
+mod claims;
 mod ours;
 mod peers;
 mod report;
 mod tail;
 
-use std::{sync::Barrier, time::Duration};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::{
+    thread::{CpuSet, sched_setaffinity},
+    time::{ClockId, clock_gettime},
+};
 
 /// Runs so many operations.
 pub(crate) type Work = Box<dyn FnMut(u64)>;
@@ -64,26 +74,55 @@ fn thread_time() -> Duration {
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-/// Nanoseconds of processor time for each operation.
-fn sample(case: &Case, threads: usize, operations: u64) -> f64 {
-    let barrier = Barrier::new(threads);
-    let spent: Duration = std::thread::scope(|scope| {
+/// Nanoseconds for each operation.
+#[derive(Clone, Copy)]
+struct Sample {
+    /// Of the thread's processor time.
+    cpu: f64,
+    /// As the caller sees them pass.
+    elapsed: f64,
+}
+
+/// Puts this thread on a core; where that is not allowed, the kernel chooses.
+fn pin(thread: usize) {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let mut cpus = CpuSet::new();
+    cpus.set(thread % cores);
+    let _ = sched_setaffinity(None, &cpus);
+}
+
+fn sample(case: &Case, threads: usize, operations: u64) -> Sample {
+    // Spun upon: whom a futex wakes starts late.
+    let ready = AtomicUsize::new(0);
+    let measure = |at| {
+        pin(at);
+        let mut work = (case.make)();
+        // Caches, leases and the peers' thread-locals are warm, as in a service.
+        work(operations / 2);
+        ready.fetch_add(1, Ordering::AcqRel);
+        while ready.load(Ordering::Acquire) < threads {
+            thread::yield_now();
+        }
+        let (started, before) = (Instant::now(), thread_time());
+        work(operations);
+        (thread_time() - before, started.elapsed())
+    };
+    let spent: Vec<(Duration, Duration)> = thread::scope(|scope| {
         let threads: Vec<_> = (0..threads)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut work = (case.make)();
-                    // Caches, leases and the peers' thread-locals are warm, as in a service.
-                    work(operations / 2);
-                    barrier.wait();
-                    let before = thread_time();
-                    work(operations);
-                    thread_time() - before
+            .map(|at| {
+                scope.spawn({
+                    let measure = &measure;
+                    move || measure(at)
                 })
             })
             .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or_default()).sum()
+        threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
     });
-    spent.as_nanos() as f64 / (operations * threads as u64) as f64
+    let each = |total: Duration| total.as_nanos() as f64 / (operations * threads as u64) as f64;
+    Sample {
+        cpu: each(spent.iter().map(|spent| spent.0).sum()),
+        elapsed: each(spent.iter().map(|spent| spent.1).sum()),
+    }
 }
 
 fn main() {
@@ -98,7 +137,7 @@ fn main() {
 
     // As many operations as take each thread about 3 ms: long enough to run side by side.
     let operations: Vec<_> =
-        cases.iter().map(|case| (span / sample(case, 1, 10_000)).max(1_000.0) as u64).collect();
+        cases.iter().map(|case| (span / sample(case, 1, 10_000).cpu).max(1_000.0) as u64).collect();
     // samples[case][threads][round]
     let mut samples = vec![vec![Vec::with_capacity(rounds); THREADS.len()]; cases.len()];
     for round in 0..rounds {
@@ -116,15 +155,19 @@ fn main() {
     eprintln!();
     let rows: Vec<_> = cases
         .iter()
-        .zip(samples)
+        .zip(&samples)
         .map(|(case, columns)| report::Row {
             group: case.group,
             name: case.name,
-            nanos: columns.into_iter().map(median).collect(),
+            nanos: columns.iter().map(|samples| median(samples.iter().map(|s| s.cpu))).collect(),
+            elapsed: median(columns[1].iter().map(|s| s.elapsed)),
         })
         .collect();
     let tail = tail::measure(&ours, if quick { 100_000 } else { 2_000_000 });
     report::print(&rows, &tail);
+    if only.is_none() {
+        claims::print(&rows);
+    }
     if only.is_none()
         && let Err(error) = report::write(&rows, &tail, rounds)
     {
@@ -133,7 +176,8 @@ fn main() {
     }
 }
 
-fn median(mut of: Vec<f64>) -> f64 {
+fn median(of: impl Iterator<Item = f64>) -> f64 {
+    let mut of: Vec<_> = of.collect();
     of.sort_by(f64::total_cmp);
     of[of.len() / 2]
 }
