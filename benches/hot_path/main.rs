@@ -18,6 +18,7 @@ mod ours;
 mod peers;
 mod report;
 mod tail;
+mod work;
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},

@@ -8,17 +8,7 @@ use std::{
 
 use highwater::{Highwater, Query, alert::Watch};
 
-use crate::{Case, random, values};
-
-/// About 250 ns that nothing can be taken from.
-#[inline(never)]
-pub(crate) fn real_work(seed: u64) -> u64 {
-    let mut hash = seed;
-    for _ in 0..120 {
-        hash = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(5) ^ (hash >> 3);
-    }
-    hash
-}
+use crate::{Case, random, values, work::LookUps};
 
 #[inline]
 pub(crate) fn rdtsc() -> u64 {
@@ -155,22 +145,21 @@ impl Ours {
                     metrics::counter!("bench.counted", "kind" => "constant").increment(1);
                 })
             }),
-            // Each piece of work waits for the one before, as a request's queries do.
             Case::new("in situ", "the work alone", || {
-                let mut state = 1;
-                move |n| for _ in 0..n { state = real_work(state) }
+                let mut work = LookUps::new();
+                move |n| for _ in 0..n { work.run() }
             }),
             Case::new("in situ", "2 x rdtsc", || {
-                let mut state = 1;
+                let mut work = LookUps::new();
                 move |n| for _ in 0..n {
                     let start = rdtsc();
-                    state = real_work(state);
+                    work.run();
                     black_box(rdtsc() - start);
                 }
             }),
             Case::new("in situ", "highwater query", move || {
-                let (query, mut state) = (situ.clone(), 1);
-                move |n| for _ in 0..n { state = query.time(|| real_work(state)) }
+                let (query, mut work) = (situ.clone(), LookUps::new());
+                move |n| for _ in 0..n { query.time(|| work.run()) }
             }),
             Case::new("1,000 series", "the pick alone", {
                 let many = many.clone();

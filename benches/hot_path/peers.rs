@@ -11,7 +11,7 @@ use opentelemetry_sdk::metrics::{
     Aggregation, Instrument, ManualReader, SdkMeterProvider, Stream, Temporality,
 };
 
-use crate::{Case, ours::real_work, values};
+use crate::{Case, values, work::LookUps};
 
 /// The semantic conventions' advice for durations of database calls.
 const BOUNDS: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
@@ -76,10 +76,10 @@ pub(crate) fn cases() -> Vec<Case> {
             move |n| for at in 0..n { let _ = METRIKEN.increment(values[at as usize & 4095]); }
         }),
         Case::new("in situ", "metriken, sharded", || {
-            let mut state = 1;
+            let mut work = LookUps::new();
             move |n| for _ in 0..n {
                 let start = Instant::now();
-                state = real_work(state);
+                work.run();
                 let _ = METRIKEN_SITU.increment(nanos(start));
             }
         }),
@@ -106,10 +106,10 @@ pub(crate) fn cases() -> Vec<Case> {
         move |n| for at in 0..n { histogram.observe(values[at as usize & 4095]) }
     }));
     cases.push(Case::new("in situ", "prometheus, start_timer", move || {
-        let (histogram, mut state) = (situ.clone(), 1);
+        let (histogram, mut work) = (situ.clone(), LookUps::new());
         move |n| for _ in 0..n {
             let timer = histogram.start_timer();
-            state = real_work(state);
+            work.run();
             timer.observe_duration();
         }
     }));
@@ -160,10 +160,10 @@ pub(crate) fn cases() -> Vec<Case> {
         }));
         if !base2 {
             cases.push(Case::new("in situ", name, move || {
-                let (histogram, mut state) = (situ.clone(), 1);
+                let (histogram, mut work) = (situ.clone(), LookUps::new());
                 move |n| for _ in 0..n {
                     let start = Instant::now();
-                    state = real_work(state);
+                    work.run();
                     histogram.record(start.elapsed().as_secs_f64());
                 }
             }));
@@ -213,10 +213,10 @@ fn exporter(cases: &mut Vec<Case>) {
         });
     }));
     add(Case::new("in situ", "metrics handle: exporter-prometheus", move || {
-        let (histogram, mut state) = (situ.clone(), 1);
+        let (histogram, mut work) = (situ.clone(), LookUps::new());
         move |n| for _ in 0..n {
             let start = Instant::now();
-            state = real_work(state);
+            work.run();
             histogram.record(start.elapsed());
         }
     }));
