@@ -32,6 +32,9 @@ use crate::{
 
 pub(super) const NAME: &str = "highwater";
 
+/// How often histograms are looked at, however slow the tick.
+const FOLD_WITHIN: Duration = Duration::from_secs(5);
+
 /// How far the two clocks may part between two ticks before it counts as a jump or a suspend.
 const JUMP: Duration = Duration::from_secs(10);
 
@@ -143,11 +146,20 @@ impl Ticker {
     /// Sleeps until the next tick is due, or wanted by a sampler; `true` as soon as a stop is
     /// asked for. In between lies the fast lane: glances at what can kill within milliseconds.
     fn watch_until(&mut self, due: Instant, stop: &Stop, clock: &Clock) -> bool {
-        while let Some(at) = self.next_glance.and_then(|pause| Instant::now().checked_add(pause))
-            && at < due
-        {
+        let mut fold = Instant::now() + FOLD_WITHIN;
+        loop {
+            let glance = self.next_glance.and_then(|pause| Instant::now().checked_add(pause));
+            let at = glance.map_or(fold, |glance| glance.min(fold));
+            if at >= due {
+                return stop.sleep_until(due);
+            }
             if stop.sleep_until(at) {
                 return true;
+            }
+            if at == fold {
+                self.collector.fold_ahead();
+                fold = Instant::now() + FOLD_WITHIN;
+                continue;
             }
             let Glanced { urgent, next } = self.samplers.glance(clock.now());
             self.next_glance = next;
@@ -155,7 +167,6 @@ impl Ticker {
                 return false;
             }
         }
-        stop.sleep_until(due)
     }
 
     /// One round.
@@ -176,7 +187,7 @@ impl Ticker {
         }
         self.next_glance = self.samplers.run(at);
         self.telemetry.publish(&self.shared.silences, at);
-        self.collector.collect(at);
+        self.collector.collect_for(at, |series| self.rules.wants(series));
         self.foresight.observe(at, self.collector.series(), self.collector.frame());
         self.rules.observe(self.collector.series(), self.collector.frame());
         self.rules.evaluate(at, &mut self.transitions);

@@ -2,7 +2,7 @@
 //! atomics here; only the tick thread and those it hands copies to. Quantiles are in
 //! [`quantile`](super::quantile).
 
-use super::bucket::{PER_OCTAVE, lower_bound, upper_bound};
+use super::bucket::{lower_bound, upper_bound};
 
 /// What one core gained between two readings. Reused from reading to reading.
 ///
@@ -11,10 +11,11 @@ use super::bucket::{PER_OCTAVE, lower_bound, upper_bound};
 /// deltas up must add all that are not [empty](Self::is_empty).
 #[derive(Debug, Clone)]
 pub(crate) struct Delta {
-    /// `(index, count)`, ascending by index, counts above zero.
-    pub(crate) positive: Vec<(i32, u64)>,
+    /// `(index, count)`, ascending by index, counts above zero; an index once, or once more for
+    /// each time it was folded [ahead](Self::append).
+    pub(crate) positive: Vec<(i32, u32)>,
     /// The same for the absolute values of negative ones.
-    pub(crate) negative: Vec<(i32, u64)>,
+    pub(crate) negative: Vec<(i32, u32)>,
     pub(crate) zero: u64,
     /// All of the above together.
     pub(crate) count: u64,
@@ -50,6 +51,19 @@ impl Delta {
         self.sum = 0.0;
         self.min = f64::INFINITY;
         self.max = f64::NEG_INFINITY;
+    }
+
+    /// Takes in what was folded before it.
+    pub(crate) fn append(&mut self, earlier: &Self) {
+        self.positive.extend(&earlier.positive);
+        self.positive.sort_by_key(|(index, _)| *index);
+        self.negative.extend(&earlier.negative);
+        self.negative.sort_by_key(|(index, _)| *index);
+        self.zero += earlier.zero;
+        self.count += earlier.count;
+        self.sum += earlier.sum;
+        self.min = self.min.min(earlier.min);
+        self.max = self.max.max(earlier.max);
     }
 
     /// Whether adding it changes nothing.
@@ -97,12 +111,18 @@ impl Buckets {
         }
         let at = (index - self.offset) as usize;
         if at >= self.counts.len() {
-            // An octave at a time, not twice as much: there are few for each series, and many
-            // series.
-            self.counts.reserve_exact((at + 1).next_multiple_of(PER_OCTAVE) - self.counts.len());
+            // A line of the cache at a time, not twice as much: there are few buckets for each
+            // series, and many series.
+            self.counts.reserve_exact((at + 1).next_multiple_of(8) - self.counts.len());
             self.counts.resize(at + 1, 0);
         }
         self.counts[at] += count;
+    }
+
+    /// Zero for a bucket that has never been added to.
+    pub(super) fn get(&self, index: i32) -> u64 {
+        let at = index.checked_sub(self.offset).and_then(|at| usize::try_from(at).ok());
+        at.and_then(|at| self.counts.get(at)).copied().unwrap_or(0)
     }
 
     /// `(index, count)` of the buckets that hold something, ascending.
@@ -170,10 +190,10 @@ impl Distribution {
     /// Merging is addition.
     pub(crate) fn add(&mut self, delta: &Delta) {
         for &(index, count) in &delta.positive {
-            self.positive.add(index, count);
+            self.positive.add(index, u64::from(count));
         }
         for &(index, count) in &delta.negative {
-            self.negative.add(index, count);
+            self.negative.add(index, u64::from(count));
         }
         self.add_rest(delta.zero, delta.count, delta.sum, (delta.min, delta.max));
     }

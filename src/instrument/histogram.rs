@@ -2,21 +2,22 @@
 //!
 //! A core is a row of [`Shard`]s. As long as it is *quiet* all threads record in the first, the
 //! home shard, so that ten thousand series that are used now and then cost one shard each, to
-//! keep and to read. Once it has been recorded 256 times between two folds it is *busy* for good:
+//! keep and to read. Once it has been recorded 4096 times between two folds it is *busy* for good:
 //! each thread records in its own.
 //!
-//! Folding adds the shards up and takes the difference to what it had seen. Nothing is ever reset under the writers, so nothing
-//! can be lost between a read and a reset, and totals never go backwards.
+//! Folding adds the shards up and takes the difference to what it had seen. Nothing is ever reset
+//! under the writers, so nothing can be lost between a read and a reset, and totals never go
+//! backwards.
 //!
-//! Counters are 32 bits wide and differences wrap: right as long as one bucket of one series gains
-//! less than 2³² between two folds. The engine folds at least every 5 s, and 860 million records a
-//! second into one bucket are more than this machine can make.
+//! Counters are 32 bits wide and differences wrap: right as long as one series gains less than 2³²
+//! between two folds. The engine looks at least every 5 s and folds ahead of its tick where a
+//! quarter of that is reached, so 640 million records a second into one series are counted right.
 
 use std::time::Duration;
 
 use super::{
     bucket::{PER_OCTAVE, normal_place, place, usual_place},
-    distribution::Delta,
+    distribution::{Delta, Distribution},
     drops::{DropReason, Drops},
     lease::{self, Slot},
     shard::{Alone, Amount, Key, Record, Shard, Together},
@@ -62,8 +63,9 @@ const RETIRED: u32 = 0;
 const QUIET: u32 = 1;
 const BUSY: u32 = 2;
 
-/// A series recorded so often between two folds has enough to gain from shards of its own.
-const BUSY_AFTER: u32 = 256;
+/// A series recorded so often between two folds has enough to gain from shards of its own: adding
+/// to a shared one costs some 20 ns more, so less often that is below 0.01% of a tick of a second.
+const BUSY_AFTER: u32 = 4096;
 
 #[derive(Debug)]
 pub(crate) struct HistogramCore {
@@ -87,8 +89,8 @@ struct Seen {
     sum: f64,
     max: u64,
     not_min: u64,
-    /// By key: the negative octaves after the positive ones, zero last.
-    octaves: Vec<(Key, [u32; PER_OCTAVE])>,
+    /// The octaves met: the negative ones after the positive ones, zero last.
+    keys: Vec<Key>,
 }
 
 impl HistogramCore {
@@ -145,6 +147,12 @@ impl HistogramCore {
             Some(ticks) => self.record_ticks_at(slot, ticks, times),
             None => self.record_negative(slot, times),
         }
+    }
+
+    /// Records so many in one bucket, as only minutes of a hot loop can.
+    #[cfg(test)]
+    pub(crate) fn record_many(&self, times: u32) {
+        self.record_ticks_at(Slot::HOME, 1_000, times);
     }
 
     #[cold]
@@ -252,17 +260,25 @@ impl HistogramCore {
         self.row.iter().take(if quiet { 1 } else { usize::MAX })
     }
 
-    /// Writes what was recorded since the last call to `into`. One caller: the tick thread.
+    /// How many were recorded since the last fold, modulo 2³².
+    pub(crate) fn waiting(&self) -> u32 {
+        self.count().wrapping_sub(self.seen.lock().count)
+    }
+
+    fn count(&self) -> u32 {
+        // Acquire: pairs with the release in `Shard::record`.
+        self.shards()
+            .fold(0, |sum: u32, shard| sum.wrapping_add(shard.count.load(Ordering::Acquire)))
+    }
+
+    /// Writes what was recorded since the last call to `into`, and adds it to `all`: the same from
+    /// call to call, empty at the first. One caller: the tick thread.
     ///
     /// Allocates when an octave is seen for the first time, and when `into` must grow.
-    pub(crate) fn fold(&self, into: &mut Delta) {
+    pub(crate) fn fold(&self, all: &mut Distribution, into: &mut Delta) {
         into.clear();
         let mut seen = self.seen.lock();
-        let shards = self.shards();
-        // Acquire: pairs with the release in `Shard::record`.
-        let count = shards
-            .clone()
-            .fold(0u32, |sum, shard| sum.wrapping_add(shard.count.load(Ordering::Acquire)));
+        let count = self.count();
         if count == seen.count {
             return;
         }
@@ -271,8 +287,10 @@ impl HistogramCore {
         if let Some(home) = self.row.get(lease::HOME) {
             self.mark.store(home.count.load(Ordering::Relaxed), Ordering::Relaxed);
         }
-        seen.fold_buckets(shards.clone(), &self.store.pool, into);
+        let shards = self.shards();
+        seen.fold_buckets(shards.clone(), &self.store.pool, all, into);
         self.fold_sums(shards, &mut seen, into);
+        all.add(into);
     }
 
     fn fold_sums(
@@ -323,36 +341,44 @@ impl Seen {
         &mut self,
         shards: impl Iterator<Item = &'static Shard> + Clone,
         pool: &Pool,
+        all: &Distribution,
         into: &mut Delta,
     ) {
         for shard in shards.clone() {
             shard.each_key(pool, |key| {
-                if let Err(at) = self.octaves.binary_search_by_key(&key, |(known, _)| *known) {
+                if let Err(at) = self.keys.binary_search(&key) {
                     // One at a time: there are few for each series, and many series.
-                    self.octaves.reserve_exact(1);
-                    self.octaves.insert(at, (key, [0; PER_OCTAVE]));
+                    self.keys.reserve_exact(1);
+                    self.keys.insert(at, key);
                 }
             });
         }
-        for (key, before) in &mut self.octaves {
+        for &key in &self.keys {
             let mut now = [0u32; PER_OCTAVE];
-            for chunk in shards.clone().filter_map(|shard| shard.find(pool, *key)) {
+            for chunk in shards.clone().filter_map(|shard| shard.find(pool, key)) {
                 for (sum, counter) in now.iter_mut().zip(&chunk.0) {
                     *sum = sum.wrapping_add(counter.load(Ordering::Relaxed));
                 }
             }
-            for (bucket, (now, before)) in now.iter().zip(before).enumerate() {
-                let gained = u64::from(now.wrapping_sub(*before));
-                *before = *now;
-                if gained == 0 {
-                    continue;
-                }
-                into.count += gained;
-                let index = key.octave() * PER_OCTAVE as i32 + bucket as i32;
-                match *key {
-                    Key::ZERO => into.zero += gained,
-                    key if key.is_negative() => into.negative.push((index, gained)),
-                    _ => into.positive.push((index, gained)),
+            if key == Key::ZERO {
+                // Its chunk has one counter that is used.
+                let gained = now.iter().fold(0, |sum: u32, count| sum.wrapping_add(*count));
+                into.zero = u64::from(gained.wrapping_sub(all.zero as u32));
+                into.count += into.zero;
+                continue;
+            }
+            let (before, side) = if key.is_negative() {
+                (&all.negative, &mut into.negative)
+            } else {
+                (&all.positive, &mut into.positive)
+            };
+            let first = key.octave() * PER_OCTAVE as i32;
+            for (index, now) in (first..).zip(now) {
+                // What the counter had at the last fold are the low bits of what it has given.
+                let gained = now.wrapping_sub(before.get(index) as u32);
+                if gained > 0 {
+                    into.count += u64::from(gained);
+                    side.push((index, gained));
                 }
             }
         }

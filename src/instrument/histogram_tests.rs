@@ -15,8 +15,7 @@ fn core(measure: Measure) -> HistogramCore {
 
 fn all(core: &HistogramCore) -> Distribution {
     let (mut all, mut delta) = (Distribution::default(), Delta::default());
-    core.fold(&mut delta);
-    all.add(&delta);
+    core.fold(&mut all, &mut delta);
     all
 }
 
@@ -26,19 +25,43 @@ fn what_is_recorded_is_folded_once() {
     for value in [1.0, 1.5, 1.5, -2.0, 0.0, -0.0] {
         core.record_value(value);
     }
-    let mut delta = Delta::default();
-    core.fold(&mut delta);
+    let (mut all, mut delta) = (Distribution::default(), Delta::default());
+    core.fold(&mut all, &mut delta);
     assert_eq!(delta.positive, [(-1, 1), (18, 2)]);
     assert_eq!(delta.negative, [(31, 1)]);
     assert_eq!((delta.zero, delta.count, delta.sum), (2, 6, 2.0));
     assert_eq!((delta.min, delta.max), (-2.0, 1.5));
-    core.fold(&mut delta);
+    core.fold(&mut all, &mut delta);
     assert!(delta.is_empty() && delta.positive.is_empty());
     core.record_value(1.25);
-    core.fold(&mut delta);
+    core.fold(&mut all, &mut delta);
     assert_eq!((delta.count, delta.sum), (1, 1.25));
     // Neither the least nor the greatest ever: the bounds of its bucket.
     assert!(delta.min < 1.25 && 1.25 <= delta.max && delta.max / delta.min < 1.022);
+}
+
+/// Five thousand million records of one bucket: more than its 32 bits hold.
+#[test]
+fn what_is_folded_ahead_is_counted_beyond_32_bits() {
+    let core = core(Measure::Time);
+    let (mut all, mut ahead, mut delta) =
+        (Distribution::default(), Delta::default(), Delta::default());
+    let half = 2_500_000_000;
+    core.record_many(half);
+    assert_eq!(core.waiting(), half);
+    core.fold(&mut all, &mut ahead);
+    assert_eq!(core.waiting(), 0);
+    core.record_many(half);
+    core.record_ticks_at(Slot::HOME, 9_000, 1);
+    core.fold(&mut all, &mut delta);
+    delta.append(&ahead);
+    let mut added = Distribution::default();
+    added.add(&delta);
+    assert_eq!(added.count, 2 * u64::from(half) + 1);
+    assert_eq!((&added.positive, added.count), (&all.positive, all.count));
+    assert!(delta.positive.is_sorted_by_key(|(index, _)| *index));
+    let tick = clock::seconds_per_tick();
+    assert!((added.sum / (5e12 * tick) - 1.0).abs() < 1e-6);
 }
 
 #[test]
@@ -91,13 +114,13 @@ fn a_recycled_row_starts_empty_and_its_chunks_come_back() {
     let store = store(4);
     let record = |values: std::ops::Range<i32>| {
         let core = HistogramCore::within(store, Measure::Value, Arc::default());
-        let mut delta = Delta::default();
-        core.fold(&mut delta);
+        let (mut all, mut delta) = (Distribution::default(), Delta::default());
+        core.fold(&mut all, &mut delta);
         assert!(delta.is_empty());
         for exponent in values {
             core.record_value_at(Slot::HOME, 2f64.powi(exponent));
         }
-        core.fold(&mut delta);
+        core.fold(&mut all, &mut delta);
         delta.count
     };
     for _ in 0..3 {
@@ -133,18 +156,23 @@ fn a_series_is_quiet_until_it_is_recorded_often_between_two_folds() {
     let slot = Leases::new(2, 10).take();
     let own =
         |core: &HistogramCore| core.row.get(slot.shard()).unwrap().count.load(Ordering::Relaxed);
+    let (mut all, mut delta) = (Distribution::default(), Delta::default());
+    let mut gained = || {
+        core.fold(&mut all, &mut delta);
+        delta.count
+    };
     for _ in 0..3 {
         (1..BUSY_AFTER).for_each(|_| core.record_value_at(slot, 1.5));
-        assert_eq!(all(&core).count, u64::from(BUSY_AFTER) - 1);
+        assert_eq!(gained(), u64::from(BUSY_AFTER) - 1);
     }
     assert_eq!(own(&core), 0);
     (0..BUSY_AFTER + 7).for_each(|_| core.record_value_at(slot, 1.5));
     assert_eq!(own(&core), 7);
-    assert_eq!(all(&core).count, u64::from(BUSY_AFTER) + 7);
+    assert_eq!(gained(), u64::from(BUSY_AFTER) + 7);
     // Retired, it is still read to the end.
     core.record_value_at(slot, 1.5);
     core.retire();
-    assert_eq!(all(&core).count, 1);
+    assert_eq!(gained(), 1);
     core.wake(BUSY_AFTER);
     assert!(!core.is_live());
 }
@@ -214,12 +242,10 @@ fn no_count_is_lost_under_thread_churn() {
         let reader = scope.spawn(|| {
             let (mut all, mut delta) = (Distribution::default(), Delta::default());
             while !done.load(Ordering::Acquire) {
-                core.fold(&mut delta);
+                core.fold(&mut all, &mut delta);
                 assert!(delta.sum >= 0.0);
-                all.add(&delta);
             }
-            core.fold(&mut delta);
-            all.add(&delta);
+            core.fold(&mut all, &mut delta);
             all
         });
         for _ in 0..GENERATIONS {
@@ -258,10 +284,9 @@ proptest! {
         let (mut all, mut delta) = (Distribution::default(), Delta::default());
         for part in values.chunks(values.len().div_ceil(folds)) {
             part.iter().for_each(|value| core.record_value(*value));
-            core.fold(&mut delta);
+            core.fold(&mut all, &mut delta);
             prop_assert_eq!(delta.count, part.len() as u64);
             prop_assert!(part.iter().all(|value| delta.min <= *value && *value <= delta.max));
-            all.add(&delta);
         }
         let mut expected = Distribution::default();
         for value in &values {

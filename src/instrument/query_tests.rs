@@ -6,7 +6,7 @@ use std::{
 
 use super::*;
 use crate::{
-    instrument::{CounterCore, Delta, HistogramCore, Measure, UpDownCore},
+    instrument::{CounterCore, Delta, Distribution, HistogramCore, Measure, UpDownCore},
     sync::Mutex,
 };
 
@@ -47,7 +47,7 @@ impl Bench {
         assert_eq!(self.in_flight(), 0);
         let count = |series: &Histogram| {
             let mut delta = Delta::default();
-            series.0.fold(&mut delta);
+            series.0.fold(&mut Distribution::default(), &mut delta);
             delta.count
         };
         let failures = self.failures.lock();
@@ -85,7 +85,7 @@ fn the_time_of_a_call_is_within_it() {
     bench.query.time(|| while began.elapsed() < Duration::from_millis(20) {});
     let outer = began.elapsed().as_secs_f64();
     let mut delta = Delta::default();
-    bench.success.0.fold(&mut delta);
+    bench.success.0.fold(&mut Distribution::default(), &mut delta);
     assert!(delta.sum >= 0.0199 && delta.sum <= outer * 1.001, "{} {outer}", delta.sum);
 }
 
@@ -228,7 +228,7 @@ fn a_thinned_query_counts_all_and_times_one_in_n() {
     assert_eq!((calls.0.total(), failed_calls.0.total()), (CALLS / 4 * 3 + 1, CALLS / 4));
     let counted = |series: &Histogram| {
         let mut delta = Delta::default();
-        series.0.fold(&mut delta);
+        series.0.fold(&mut Distribution::default(), &mut delta);
         delta.count as f64
     };
     // Each timed call stands for sixteen.

@@ -268,7 +268,9 @@ fn ours() -> (Vec<Vec<Sample>>, BTreeMap<String, String>) {
             let alive = before.entry(name.clone()).or_insert(false);
             let text = texts.entry(name).or_insert_with(|| "_ ".repeat(tick as usize));
             match frame.readings[at] {
-                Reading::Absent => text.push_str(if *alive { "stale " } else { "_ " }),
+                Reading::Absent | Reading::Unread => {
+                    text.push_str(if *alive { "stale " } else { "_ " })
+                }
                 Reading::Value(value) => write!(text, "{value} ").unwrap(),
                 Reading::Histogram(delta) => {
                     let all = cumulative.entry(at).or_default();

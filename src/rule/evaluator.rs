@@ -22,7 +22,7 @@ use crate::{
     clock::Moment,
     event::{ResolveReason, RuleInfo, State, Transition},
     name::Labels,
-    registry::{Frame, Series},
+    registry::{Frame, Series, SeriesId},
     sync::Arc,
     window::{DEFAULT_BUDGET, Store, estimate},
 };
@@ -105,6 +105,11 @@ impl Evaluator {
             evaluations: 0,
             failures: 0,
         })
+    }
+
+    /// Whether [`observe`](Self::observe) needs what this histogram gains.
+    pub(crate) fn wants(&self, series: SeriesId) -> bool {
+        self.store.wants(series)
     }
 
     /// Takes in one tick's readings. Rules are bound anew if a series they may select has appeared.

@@ -7,7 +7,8 @@
 //! [`encode`] are ever decoded.
 
 /// Bucket indices with their counts, ascending.
-pub(super) type Buckets<'a> = &'a [(i32, u64)];
+/// Indices and counts: `u32` as they come, `u64` where ticks were added up.
+pub(super) type Buckets<'a, N> = &'a [(i32, N)];
 
 /// How many adjacent buckets share a head; decoded together, for the sake of speed.
 pub(super) const RUN: usize = 8;
@@ -44,27 +45,32 @@ fn unzigzag(value: u64) -> i32 {
 }
 
 /// Appends a record.
-pub(super) fn encode(zero: u64, positive: Buckets<'_>, negative: Buckets<'_>, out: &mut Vec<u8>) {
+pub(super) fn encode<N: Copy + Into<u64>>(
+    zero: u64,
+    positive: Buckets<'_, N>,
+    negative: Buckets<'_, N>,
+    out: &mut Vec<u8>,
+) {
     put(out, zero);
     side(positive, out);
     side(negative, out);
 }
 
 /// The lengths of the runs of adjacent buckets.
-fn runs(buckets: Buckets<'_>) -> impl Iterator<Item = Buckets<'_>> {
+fn runs<N>(buckets: Buckets<'_, N>) -> impl Iterator<Item = Buckets<'_, N>> {
     buckets
         .chunk_by(|a, b| a.0.checked_add(1) == Some(b.0))
         .flat_map(|adjacent| adjacent.chunks(RUN))
 }
 
-fn side(buckets: Buckets<'_>, out: &mut Vec<u8>) {
+fn side<N: Copy + Into<u64>>(buckets: Buckets<'_, N>, out: &mut Vec<u8>) {
     put(out, runs(buckets).count() as u64);
     let mut end = 0_i32;
     for run in runs(buckets) {
         let Some(&(index, _)) = run.first() else { continue };
         put(out, zigzag(index.wrapping_sub(end)) << 3 | (run.len() as u64 - 1));
         for &(_, count) in run {
-            put(out, count);
+            put(out, count.into());
         }
         end = index.wrapping_add(run.len() as i32);
     }
@@ -164,7 +170,7 @@ mod tests {
     #[test]
     fn forty_adjacent_buckets_take_forty_eight_bytes() {
         let mut bytes = Vec::new();
-        let positive: Vec<_> = (-8..32).map(|index| (index, 3)).collect();
+        let positive: Vec<_> = (-8..32).map(|index| (index, 3_u32)).collect();
         encode(0, &positive, &[], &mut bytes);
         assert_eq!(bytes.len(), 3 + 5 + 40);
     }
@@ -172,7 +178,7 @@ mod tests {
     #[test]
     fn a_torn_record_ends_early_and_harms_nothing() {
         let mut bytes = Vec::new();
-        encode(1 << 40, &[(3, 1 << 50), (4, 2)], &[(-1, 9)], &mut bytes);
+        encode(1 << 40, &[(3, 1_u64 << 50), (4, 2)], &[(-1, 9)], &mut bytes);
         for end in 0..bytes.len() {
             decode(&bytes[..end], &mut Decoded::default());
         }

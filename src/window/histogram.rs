@@ -56,12 +56,12 @@ impl Dense {
     }
 
     #[inline]
-    fn add(&mut self, buckets: codec::Buckets<'_>) {
+    fn add(&mut self, buckets: codec::Buckets<'_, u32>) {
         let (Some((first, _)), Some((last, _))) = (buckets.first(), buckets.last()) else { return };
         if self.reach(*first, *last) {
             for (index, count) in buckets {
                 let slot = &mut self.counts[(index - self.offset) as usize];
-                *slot = slot.wrapping_add(*count);
+                *slot = slot.wrapping_add(u64::from(*count));
             }
         }
     }
@@ -94,7 +94,7 @@ impl Counts {
         self.positive.add(&delta.positive);
         self.negative.add(&delta.negative);
         self.zero = self.zero.wrapping_add(delta.zero);
-        let all = delta.positive.iter().chain(&delta.negative).map(|(_, count)| *count);
+        let all = delta.positive.iter().chain(&delta.negative).map(|(_, count)| u64::from(*count));
         self.count = all.fold(self.count.wrapping_add(delta.zero), u64::wrapping_add);
         self.sum += delta.sum;
     }

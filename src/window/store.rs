@@ -109,6 +109,8 @@ pub(crate) struct Store {
     tiers: Vec<Tier>,
     /// How many series the frame before had: those past it are newborn.
     known: usize,
+    /// By series: whether what a histogram gains is looked at.
+    wanted: Vec<bool>,
     floats: Vec<Followed>,
     float_ids: HashMap<(SeriesId, Part, Fold, u8), u32>,
     counters: Vec<CounterWindow>,
@@ -144,6 +146,7 @@ impl Store {
             ticks: 0,
             tiers: vec![Tier { stride: 1, line: Timeline::new(0), pushed: None }],
             known: 0,
+            wanted: Vec::new(),
             floats: Vec::new(),
             float_ids: HashMap::new(),
             counters: Vec::new(),
@@ -194,6 +197,9 @@ impl Store {
     fn follow_in(&mut self, series: SeriesId, part: Part, fold: Fold, tier: u8) -> FloatId {
         // Where every tick is a sample there is nothing to fold.
         let fold = if tier == 0 { Fold::Last } else { fold };
+        if part != Part::Value {
+            self.want(series);
+        }
         let at = *self.float_ids.entry((series, part, fold, tier)).or_insert_with(|| {
             let (current, total, folded, ring) = (STALE, 0.0, (0.0, 0), None);
             self.floats.push(Followed { series, part, fold, tier, current, total, folded, ring });
@@ -256,6 +262,7 @@ impl Store {
     }
 
     fn histogram_in(&mut self, series: SeriesId, tier: u8) -> HistogramId {
+        self.want(series);
         let at = *self.histogram_ids.entry((series, tier)).or_insert_with(|| {
             let deltas = Deltas::new(tier > 0);
             self.histograms.push(FollowedHistogram { series, tier, deltas });
@@ -286,6 +293,20 @@ impl Store {
             self.windows.len() as u32 - 1
         });
         Ok(HistogramWindowId(at))
+    }
+
+    fn want(&mut self, series: SeriesId) {
+        if self.wanted.len() <= series.index() {
+            self.wanted.resize(series.index() + 1, false);
+        }
+        self.wanted[series.index()] = true;
+    }
+
+    /// Whether [`push`](Self::push) needs what this histogram has gained. A new series' first
+    /// delta always: who follows it is not known yet.
+    pub(crate) fn wants(&self, series: SeriesId) -> bool {
+        series.index() >= self.known
+            || self.wanted.get(series.index()).is_some_and(|wanted| *wanted)
     }
 
     /// Takes in one tick.
@@ -490,7 +511,7 @@ impl Followed {
 
 /// How many values lie in this bucket or below it; in `i32::MIN`, those not above zero.
 fn up_to(delta: &Delta, bucket: i32) -> u64 {
-    let all = |side: &[(i32, u64)]| side.iter().map(|(_, count)| count).sum::<u64>();
+    let all = |side: &[(i32, u32)]| side.iter().map(|(_, count)| u64::from(*count)).sum::<u64>();
     let below = delta.positive.partition_point(|(index, _)| *index <= bucket);
     let below = if bucket == i32::MIN { 0 } else { below };
     delta.zero + all(&delta.negative) + all(&delta.positive[..below])

@@ -29,8 +29,7 @@ fn model(check: impl Fn() + Sync + Send + 'static) {
 
 fn total(core: &HistogramCore) -> Distribution {
     let (mut all, mut delta) = (Distribution::default(), Delta::default());
-    core.fold(&mut delta);
-    all.add(&delta);
+    core.fold(&mut all, &mut delta);
     all
 }
 
@@ -89,13 +88,11 @@ fn folding_while_recording_counts_everything_once() {
         };
         let (mut all, mut delta) = (Distribution::default(), Delta::default());
         for _ in 0..2 {
-            core.fold(&mut delta);
+            core.fold(&mut all, &mut delta);
             assert!(delta.count <= 2 && delta.sum >= 0.0);
-            all.add(&delta);
         }
         writer.join().unwrap();
-        core.fold(&mut delta);
-        all.add(&delta);
+        core.fold(&mut all, &mut delta);
         let tick = crate::clock::seconds_per_tick();
         assert_eq!(all.count, 2);
         assert!((all.sum - 2003.0 * tick).abs() < tick / 2.0);
