@@ -10,6 +10,7 @@ use crate::{
     error::{Error, InstallError, Problem},
     export::otlp,
     front,
+    generate::Outline,
     handle::{self, Highwater},
     name::Unit,
     registry::{DEFAULT_CARDINALITY_LIMIT, Registry},
@@ -44,6 +45,7 @@ pub struct Builder {
     rules: Vec<Rule>,
     sinks: Vec<Sink>,
     export: otlp::Config,
+    runbooks: Option<String>,
 }
 
 impl Builder {
@@ -61,6 +63,7 @@ impl Builder {
             rules: Vec::new(),
             sinks: Vec::new(),
             export: otlp::from_env(),
+            runbooks: None,
         }
     }
 
@@ -132,6 +135,13 @@ impl Builder {
     /// Tells `sink` of every alert's transition. Without any, [`alert::to_log`] is told.
     pub fn sink(mut self, sink: Sink) -> Self {
         self.sinks.push(sink);
+        self
+    }
+
+    /// Where the runbook that [`generate`](crate::generate) writes can be read: every rule without a
+    /// [runbook of its own](Rule::runbook) links to its section there, `address#RuleName`.
+    pub fn runbooks(mut self, address: &str) -> Self {
+        self.runbooks = Some(address.to_owned());
         self
     }
 
@@ -268,7 +278,25 @@ impl Builder {
                 && !self.rules.iter().any(|own| own.is_same(preset))
         });
         rules.extend(self.rules.iter().cloned());
+        if let Some(base) = &self.runbooks {
+            for rule in rules.iter_mut().filter(|rule| rule.runbook.is_none()) {
+                rule.runbook = Some(format!("{base}#{}", rule.name()));
+            }
+        }
         rules
+    }
+
+    /// What would run, for those who write about it and start nothing.
+    pub(crate) fn outline(&self) -> Result<Outline, Error> {
+        let problems = self.problems();
+        if !problems.is_empty() {
+            return Err(Error(problems));
+        }
+        Ok(Outline {
+            service: self.service.clone(),
+            rules: self.all_rules(),
+            runbooks: self.runbooks.clone(),
+        })
     }
 
     fn run(self, env: Env, lookup: Lookup<'_>) -> Result<Highwater, Error> {

@@ -189,6 +189,12 @@ impl Highwater {
         self.0.engine.as_ref().map_or_else(Health::default, Engine::health)
     }
 
+    /// All its series.
+    #[cfg(all(test, feature = "generate"))]
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.0.registry
+    }
+
     /// Tells instances of this process apart.
     pub(crate) fn id(&self) -> u64 {
         self.0.registry.id()

@@ -39,6 +39,7 @@ mod engine;
 mod builder;
 mod env;
 mod error;
+pub mod generate;
 mod handle;
 mod site;
 // The balconies: other people's crates.

@@ -13,11 +13,11 @@ const FLOORS: &[&[&str]] = &[
     &["instrument"],
     &["registry", "front"],
     &["sample"],
-    &["window"],
+    &["window", "history"],
     &["rule"],
     &["alert", "export"],
     &["engine"],
-    &["env", "error", "builder", "handle", "site", "integrate", "design"],
+    &["env", "error", "builder", "generate", "report", "handle", "site", "integrate", "design"],
 ];
 
 fn floor(module: &str) -> Option<usize> {

@@ -43,9 +43,11 @@ pub mod harness;
 mod index;
 mod lifecycle;
 mod memory;
-mod naming;
+pub(crate) mod naming;
 mod number;
 mod objective;
+#[cfg(feature = "generate")]
+mod outline;
 mod past;
 mod plan;
 pub mod preset;
@@ -71,3 +73,5 @@ pub use value::{
 
 pub(crate) use crate::window::DEFAULT_BUDGET;
 pub(crate) use evaluator::{Evaluator, Status};
+#[cfg(feature = "generate")]
+pub(crate) use outline::Edge;
