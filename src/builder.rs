@@ -12,7 +12,7 @@ use crate::{
     front,
     generate::Outline,
     handle::{self, Highwater},
-    name::Unit,
+    name::{Labels, Unit},
     registry::{DEFAULT_CARDINALITY_LIMIT, Registry},
     rule::{self, Adjust, DEFAULT_BUDGET, Evaluator, Rule},
     sample::{self, Sampler},
@@ -44,6 +44,8 @@ pub struct Builder {
     presets: bool,
     rules: Vec<Rule>,
     sinks: Vec<Sink>,
+    /// When, whom, why.
+    maintenance: Vec<(String, Labels, String)>,
     export: otlp::Config,
     runbooks: Option<String>,
 }
@@ -62,6 +64,7 @@ impl Builder {
             presets: true,
             rules: Vec::new(),
             sinks: Vec::new(),
+            maintenance: Vec::new(),
             export: otlp::from_env(),
             runbooks: None,
         }
@@ -135,6 +138,28 @@ impl Builder {
     /// Tells `sink` of every alert's transition. Without any, [`alert::to_log`] is told.
     pub fn sink(mut self, sink: Sink) -> Self {
         self.sinks.push(sink);
+        self
+    }
+
+    /// Keeps the sinks quiet in a recurring window about alerts that carry all of `matchers`; about
+    /// all, with none. The window is given by days and times in UTC: `Sun 02:00-04:00`,
+    /// `Mon-Fri 22:00-01:30` (past midnight), `Sat,Sun 00:00-24:00`, `daily 03:00-03:15`. While it
+    /// is on it shows among [`silences`](Highwater::silences); what still fires afterwards is told
+    /// then.
+    ///
+    /// ```
+    /// let hw = highwater::Highwater::builder("doc")
+    ///     .maintenance("Sun 02:00-04:00", [("alertname", "QuerySlowerThanBaseline")], "backup")
+    ///     .start()?;
+    /// # Ok::<(), highwater::Error>(())
+    /// ```
+    pub fn maintenance<const N: usize>(
+        mut self,
+        when: &str,
+        matchers: [(&str, &str); N],
+        reason: &str,
+    ) -> Self {
+        self.maintenance.push((when.to_owned(), Labels::new(matchers), reason.to_owned()));
         self
     }
 
@@ -252,6 +277,11 @@ impl Builder {
                 problems.push(Problem::Unit { metric: metric.clone(), unknown });
             }
         }
+        for (when, ..) in &self.maintenance {
+            if alert::Window::parse(when).is_none() {
+                problems.push(setting("maintenance", format!("{when:?}"), alert::Window::FORM));
+            }
+        }
         let budget = match WINDOW_BUDGET_RANGE.contains(&self.window_budget) {
             true => self.window_budget,
             false => DEFAULT_BUDGET,
@@ -347,6 +377,11 @@ impl Builder {
         samplers.retain(|default| !self.samplers.iter().any(|own| own.name() == default.name()));
         samplers.extend(self.samplers);
 
+        let maintenance = self.maintenance.into_iter().filter_map(|(when, matchers, reason)| {
+            Some(alert::Recurring { window: alert::Window::parse(&when)?, matchers, reason })
+        });
+        let maintenance = maintenance.collect();
+
         let handle_rules = rules.clone();
         if export.is_none() {
             // Its name stays known, so that code that watches it runs anywhere.
@@ -364,6 +399,7 @@ impl Builder {
             sinks,
             export,
             silence_file: env.silence_file,
+            maintenance,
             mistakes: mistakes.len() as u64,
         });
         Ok(Highwater::new(registry, &handle_rules, Some(engine)))

@@ -96,6 +96,43 @@ impl ResolveReason {
     }
 }
 
+/// Why the sinks are not told of a transition when it happens. It is exported all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Hush {
+    /// A silence covers it.
+    Silence,
+    /// A maintenance window does.
+    Maintenance,
+    /// A deploy is going on.
+    Deploy,
+    /// Another alert fires that says more.
+    Inhibited,
+    /// It fires and ends again and again: the delay between two news grows.
+    Flapping,
+}
+
+impl Hush {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Silence, Self::Maintenance, Self::Deploy, Self::Inhibited, Self::Flapping];
+
+    /// Its name in labels and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Silence => "silence",
+            Self::Maintenance => "maintenance",
+            Self::Deploy => "deploy",
+            Self::Inhibited => "inhibited",
+            Self::Flapping => "flapping",
+        }
+    }
+
+    /// Whether somebody wants it so.
+    pub(crate) fn is_silence(self) -> bool {
+        matches!(self, Self::Silence | Self::Maintenance | Self::Deploy)
+    }
+}
+
 /// What of a rule travels with each of its transitions.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -114,6 +151,10 @@ pub struct RuleInfo {
     pub unit: Unit,
     /// The runbook's address.
     pub runbook: Option<String>,
+    /// The sinks are not told of its alerts while one of these fires.
+    pub inhibited_by: Vec<String>,
+    /// Whether news of an alert that flaps is delayed.
+    pub damped: bool,
 }
 
 /// One step of one alert's life.
@@ -142,6 +183,6 @@ pub struct Transition {
     pub summary: String,
     /// More of it.
     pub description: String,
-    /// Whether a silence keeps it from the sinks; it is exported all the same.
-    pub silenced: bool,
+    /// Why the sinks were not told of it when it happened, if they were not.
+    pub hushed: Option<Hush>,
 }

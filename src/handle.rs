@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    alert::{Silence, UnknownAlert, Watch},
+    alert::{Deploying, Silence, UnknownAlert, Watch},
     builder::Builder,
     engine::{Engine, Health, ShutdownError},
     front::{self, InstrumentBuilder, QueriesBuilder, QueryBuilder, Recorder, native, text},
@@ -17,6 +17,9 @@ use crate::{
     sample::Sampler,
     sync::{Arc, RwLock},
 };
+
+/// What a time past the clock's end is as good as.
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 /// The installed instance.
 pub(crate) static GLOBAL: RwLock<Option<Highwater>> = RwLock::new(None);
@@ -148,16 +151,36 @@ impl Highwater {
         reason: &str,
     ) {
         let Some(engine) = &self.0.engine else { return };
-        // A time past the clock's end is as good as a year.
-        let year = Duration::from_secs(365 * 86_400);
         let now = SystemTime::now();
-        let until = now.checked_add(lasting).unwrap_or(now + year);
+        let until = now.checked_add(lasting).unwrap_or(now + YEAR);
         let matchers = Labels::new(matchers);
         log::info!("highwater: silenced for {lasting:?}: {matchers}: {reason}");
         engine.shared.silences.add(Silence { matchers, until, reason: reason.to_owned() });
     }
 
-    /// The silences in force.
+    /// Says that a deploy is going on: until the guard is dropped, but no longer than `at_most`,
+    /// the sinks are told of critical alerts only. States, series and exports go on; what still
+    /// fires afterwards is told then.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let hw = highwater::Highwater::builder("doc").start()?;
+    /// let deploy = hw.deploying(Duration::from_secs(600));
+    /// // migrate, warm caches…
+    /// assert_eq!(hw.silences()[0].reason, "deploying");
+    /// drop(deploy);
+    /// assert!(hw.silences().is_empty());
+    /// # Ok::<(), highwater::Error>(())
+    /// ```
+    pub fn deploying(&self, at_most: Duration) -> Deploying {
+        let now = SystemTime::now();
+        let until = now.checked_add(at_most).unwrap_or(now + YEAR);
+        log::info!("highwater: deploying, for {at_most:?} at most");
+        let shared = self.0.engine.as_ref().map(|engine| engine.shared.clone() as _);
+        Deploying::new(shared, until)
+    }
+
+    /// The silences, maintenance windows and deploys in force.
     pub fn silences(&self) -> Vec<Silence> {
         let engine = self.0.engine.as_ref();
         engine.map_or_else(Vec::new, |engine| engine.shared.silences.list(SystemTime::now()))

@@ -103,7 +103,7 @@ pub const RULE_EVALUATIONS: &str = "highwater.rule.evaluations";
 pub const RULE_FAILURES: &str = "highwater.rule.failures";
 /// Mistakes found in the environment at start.
 pub const CONFIG_MISTAKES: &str = "highwater.config.mistakes";
-/// Silences in force.
+/// Silences, maintenance windows and deploys in force.
 pub const SILENCE_ACTIVE: &str = "highwater.silence.active";
 
 /// The alert's name, as Prometheus labels it.
@@ -359,7 +359,10 @@ pub const ALERT_SUMMARY: &str = "highwater.alert.summary";
 pub const ALERT_DESCRIPTION: &str = "highwater.alert.description";
 /// The runbook's address.
 pub const ALERT_RUNBOOK: &str = "highwater.alert.runbook";
-/// `true` while a silence keeps it from the sinks.
+/// Why the sinks are not told of it when it happens: `silence`, `maintenance`, `deploy`,
+/// `inhibited`, `flapping`. As a metric, how many transitions were not, by `reason`.
+pub const ALERT_HUSHED: &str = "highwater.alert.hushed";
+/// `true` while a silence, a maintenance window or a deploy keeps it from the sinks.
 pub const ALERT_SILENCED: &str = "highwater.alert.silenced";
 /// What the alert's labels are prefixed with.
 pub const ALERT_LABEL: &str = "highwater.alert.label.";

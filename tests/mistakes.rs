@@ -13,6 +13,7 @@ fn all_mistakes_in_code_come_together() {
         .tick(Duration::ZERO)
         .cardinality_limit(0)
         .window_budget(7)
+        .maintenance("Sunday night", [], "")
         .resource("", "prod")
         .describe("queue.depth", "furlong", "")
         .rule(rule::alert("").when(rule::gauge("a").above(1.0)))
@@ -27,6 +28,7 @@ fn all_mistakes_in_code_come_together() {
         "service name is \" \"",
         "tick is 0ns: it must be from 100 ms to 60 s",
         "cardinality limit is 0",
+        "maintenance is \"Sunday night\": expected days",
         "window budget is 7 bytes: it must be from 1 MiB to 1 GiB",
         "resource attribute",
         "unknown unit \"furlong\"",
@@ -37,7 +39,7 @@ fn all_mistakes_in_code_come_together() {
     ] {
         assert!(text.contains(part), "{part:?} is not in:\n{text}");
     }
-    assert!(error.problems().len() >= 11, "{text}");
+    assert!(error.problems().len() >= 12, "{text}");
     assert!(error.problems().iter().any(|problem| matches!(problem, Problem::Rule(_))));
 }
 

@@ -2,17 +2,21 @@
 //! are told of every [`Transition`], silences that keep the sinks quiet.
 
 mod channel;
+mod maintenance;
+mod notify;
 mod silence;
 mod sink;
 mod watch;
 
-pub use crate::event::{ResolveReason, RuleInfo, Severity, State, Transition};
+pub use crate::event::{Hush, ResolveReason, RuleInfo, Severity, State, Transition};
 pub use channel::{Alerts, channel};
-pub use silence::Silence;
+pub use silence::{Deploying, Silence};
 pub use sink::{Sink, to_fn, to_log};
 pub use watch::{UnknownAlert, Watch};
 
-pub(crate) use silence::{Silences, parse_file as parse_silence_file};
+pub(crate) use maintenance::Window;
+pub(crate) use notify::{Notice, Notifier, Told};
+pub(crate) use silence::{Filed, Recurring, Silences, parse_file as parse_silence_file};
 #[cfg(test)]
 pub(crate) use sink::testing;
 pub(crate) use watch::{Reading, Watches};

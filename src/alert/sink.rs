@@ -10,7 +10,7 @@ use crate::{
 
 type Deliver = dyn FnMut(&Arc<Transition>) -> bool + Send;
 
-/// Somebody who is told of every transition that no silence covers.
+/// Somebody who is told of every transition that nothing [hushes](super::Hush).
 pub struct Sink {
     name: &'static str,
     deliver: Box<Deliver>,
@@ -140,6 +140,8 @@ pub(crate) mod testing {
                 expression: String::new(),
                 unit: Unit::NONE,
                 runbook: Some("https://runbook".into()),
+                inhibited_by: Vec::new(),
+                damped: true,
             }),
             labels: Labels::new([("alertname", name), ("severity", "warning"), ("pool", "main")]),
             from: State::Pending,
@@ -151,7 +153,7 @@ pub(crate) mod testing {
             active_since: None,
             summary: "90% in use".into(),
             description: String::new(),
-            silenced: false,
+            hushed: None,
         })
     }
 }

@@ -24,6 +24,11 @@ impl Errand {
         Arc::new(Self { transition, kept: Mutex::new(false) })
     }
 
+    /// Of one that was kept when it happened, and is told only now.
+    pub(super) fn late(transition: Arc<Transition>) -> Arc<Self> {
+        Arc::new(Self { transition, kept: Mutex::new(true) })
+    }
+
     /// Returns when all of them are kept, by whomever.
     pub(super) fn keep(errands: &[Arc<Self>], intake: &Intake) {
         let mut ours: Vec<_> = errands

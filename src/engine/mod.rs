@@ -38,7 +38,7 @@ use self::{
     tick::Ticker,
 };
 use crate::{
-    alert::{Silences, Sink, Watches},
+    alert::{Recurring, Silences, Sink, Watches},
     clock::Clock,
     export::otlp::{self, Exporter, Interrupt},
     registry::Registry,
@@ -66,6 +66,7 @@ pub(crate) struct Plan {
     pub(crate) sinks: Vec<Sink>,
     pub(crate) export: Option<Exporter>,
     pub(crate) silence_file: Option<PathBuf>,
+    pub(crate) maintenance: Vec<Recurring>,
     pub(crate) mistakes: u64,
 }
 
@@ -81,6 +82,12 @@ pub(crate) struct Shared {
     pub(crate) newcomers: Newcomers,
     stop: Arc<Stop>,
     pulse: Pulse,
+}
+
+impl AsRef<Silences> for Shared {
+    fn as_ref(&self) -> &Silences {
+        &self.silences
+    }
 }
 
 /// Samplers that came after the start, until the next tick takes them over; `None` once there is
@@ -141,6 +148,7 @@ impl Engine {
             stop: Arc::default(),
             pulse: Pulse::default(),
         });
+        shared.silences.maintain(plan.maintenance);
         let losses = Arc::<Losses>::default();
         let now = plan.clock.now();
         let mut threads = Vec::new();

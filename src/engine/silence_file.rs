@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::PathBuf, time::SystemTime};
 
-use crate::alert::{Silences, parse_silence_file};
+use crate::alert::{Filed, Silences, parse_silence_file};
 
 /// The longest file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -46,7 +46,7 @@ impl SilenceFile {
             Err(why) => {
                 log::info!("highwater: {}: {why}: its silences end", self.path.display());
                 self.seen = None;
-                silences.replace_filed(Vec::new());
+                silences.replace_filed(Filed::default());
             }
         }
     }
@@ -64,13 +64,16 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::name::Labels;
+    use crate::{event::Severity, name::Labels};
 
     #[test]
     fn a_changed_file_is_read_again_and_a_vanished_one_silences_nothing() {
         let path = std::env::temp_dir().join(format!("highwater-silences-{}", std::process::id()));
         let (silences, now) = (Silences::default(), SystemTime::now());
-        let covered = |name: &str| silences.covers(&Labels::new([("alertname", name)]), now);
+        let covered = |name: &str| {
+            let labels = Labels::new([("alertname", name)]);
+            silences.covers(&labels, Severity::Critical, now).is_some()
+        };
         let mut file = SilenceFile::new(path.clone());
         file.refresh(&silences);
         assert!(!covered("A"));

@@ -6,6 +6,7 @@ use super::delivery::Delivery;
 use crate::{
     alert::Silences,
     clock::Moment,
+    event::Hush,
     export::otlp::Health,
     instrument::{Counter, DropReason, Gauge, Histogram, Measure},
     name::{Labels, Unit},
@@ -64,6 +65,8 @@ pub(super) struct Telemetry {
     lost: Vec<Gauge>,
     series: Gauge,
     silences: Gauge,
+    /// By [`Hush`].
+    hushed: Vec<Gauge>,
     delivery: Option<Delivery>,
     windows: Gauge,
     evaluations: Gauge,
@@ -92,6 +95,7 @@ impl Telemetry {
         describe(name::DROPPED, known("{item}"), "What was not recorded or delivered, by reason.");
         describe(name::SERIES_COUNT, known("{series}"), "Series in the registry.");
         describe(name::SILENCE_ACTIVE, known("{silence}"), "Silences in force.");
+        describe(name::ALERT_HUSHED, known("{transition}"), "Transitions no sink was told of.");
         describe(name::CONFIG_MISTAKES, known("{mistake}"), "Mistakes in the environment.");
         describe(name::OWN_MEMORY, Unit::BYTES, "Bytes held by a part of highwater.");
         describe(name::RULE_EVALUATIONS, known("{evaluation}"), "Evaluations of single rules.");
@@ -107,6 +111,12 @@ impl Telemetry {
             lost: losses.each().iter().map(|(reason, _)| by_reason(reason)).collect(),
             series: registry.gauge(name::SERIES_COUNT, &none),
             silences: registry.gauge(name::SILENCE_ACTIVE, &none),
+            hushed: Hush::ALL
+                .map(|why| {
+                    let labels = Labels::new([(name::REASON, why.as_str())]);
+                    registry.observed_counter(name::ALERT_HUSHED, &labels)
+                })
+                .into(),
             windows: registry.gauge(name::OWN_MEMORY, &Labels::new([(name::COMPONENT, "windows")])),
             evaluations: registry.observed_counter(name::RULE_EVALUATIONS, &none),
             failures: registry.observed_counter(name::RULE_FAILURES, &none),
@@ -133,13 +143,16 @@ impl Telemetry {
     }
 
     /// Writes what is read rather than counted.
-    pub(super) fn publish(&self, silences: &Silences, now: Moment) {
+    pub(super) fn publish(&self, silences: &Silences, hushed: [u64; Hush::ALL.len()], now: Moment) {
         let drops = self.registry.drops();
         for (gauge, reason) in self.dropped.iter().zip(DropReason::ALL) {
             gauge.set(drops.total(reason) as f64);
         }
         for (gauge, (_, lost)) in self.lost.iter().zip(self.losses.each()) {
             gauge.set(lost.load(Ordering::Relaxed) as f64);
+        }
+        for (gauge, hushed) in self.hushed.iter().zip(hushed) {
+            gauge.set(hushed as f64);
         }
         self.series.set(self.registry.len() as f64);
         self.silences.set(silences.expire(now.wall) as f64);

@@ -19,9 +19,9 @@ use super::{
     telemetry::{Losses, Telemetry, count},
 };
 use crate::{
-    alert,
+    alert::{self, Notice, Notifier, Told},
     clock::{self, Clock, Moment},
-    event::{ResolveReason, State, Transition},
+    event::{ResolveReason, Transition},
     export::otlp::Health,
     registry::Collector,
     rule::{Evaluator, Status},
@@ -69,8 +69,11 @@ pub(super) struct Ticker {
     courier: Option<Courier>,
     silence_file: Option<SilenceFile>,
     losses: Arc<Losses>,
-    /// Filled by an evaluation, emptied by the sinks.
+    /// Filled by an evaluation, emptied by the notifier.
     transitions: Vec<Arc<Transition>>,
+    notifier: Notifier,
+    /// Filled by the notifier, emptied by the sinks.
+    notices: Vec<Notice>,
     last: Moment,
 }
 
@@ -138,6 +141,8 @@ impl Ticker {
             silence_file: parts.silence_file.map(SilenceFile::new),
             losses: parts.losses,
             transitions: Vec::new(),
+            notifier: Notifier::default(),
+            notices: Vec::new(),
             last: parts.now,
             shared,
         }
@@ -186,7 +191,7 @@ impl Ticker {
             self.samplers.add(newcomer);
         }
         self.next_glance = self.samplers.run(at);
-        self.telemetry.publish(&self.shared.silences, at);
+        self.telemetry.publish(&self.shared.silences, self.notifier.hushed(), at);
         self.collector.collect_for(at, |series| self.rules.wants(series));
         self.foresight.observe(at, self.collector.series(), self.collector.frame());
         self.rules.observe(self.collector.series(), self.collector.frame());
@@ -232,29 +237,28 @@ impl Ticker {
         }));
     }
 
+    /// Exports what happened, and tells the sinks what is news to them.
     fn tell(&mut self, at: Moment) {
-        for transition in self.transitions.drain(..) {
-            let transition = if self.shared.silences.covers(&transition.labels, at.wall) {
-                Arc::new(Transition { silenced: true, ..Transition::clone(&transition) })
-            } else {
-                transition
-            };
-            let told = !transition.silenced && notifies(&transition);
-            let errand = Errand::new(transition);
-            if let Some(courier) = &self.courier {
+        let rules = &self.rules;
+        self.notifier.decide(
+            self.transitions.drain(..),
+            |name| rules.fires(name),
+            &self.shared.silences,
+            at,
+            &mut self.notices,
+        );
+        for Notice { transition, is_new, told } in self.notices.drain(..) {
+            let errand = if is_new { Errand::new(transition) } else { Errand::late(transition) };
+            if let Some(courier) = self.courier.as_ref().filter(|_| is_new) {
                 courier.alert(&errand);
             }
-            if let Some(actors) = self.actors.as_ref().filter(|_| told) {
+            if let Some(actors) = &self.actors
+                && told == Told::Everybody
+            {
                 actors.tell(&errand);
             }
         }
     }
-}
-
-/// A lack of data, or its end, is to be seen and not to be told.
-fn notifies(transition: &Transition) -> bool {
-    let quiet = |state| matches!(state, State::NoData | State::Inactive);
-    transition.resolved.is_some() || !(quiet(transition.from) && quiet(transition.to))
 }
 
 /// The wall clock was set, or stood still beside the monotonic one during a suspend.

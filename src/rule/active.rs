@@ -360,7 +360,7 @@ impl Alert {
             active_since: since,
             summary: rule.summary.fill(&fill),
             description: rule.description.fill(&fill),
-            silenced: false,
+            hushed: None,
         })
     }
 }

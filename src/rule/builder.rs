@@ -64,6 +64,8 @@ pub struct Rule {
     /// no label is added.
     pub(crate) strict: bool,
     pub(crate) enabled: bool,
+    pub(crate) inhibited_by: Vec<String>,
+    pub(crate) damped: bool,
 }
 
 /// A rule of this name; it needs a condition ([`Rule::when`]).
@@ -84,6 +86,8 @@ pub fn alert(name: &str) -> Rule {
         labels: Vec::new(),
         strict: false,
         enabled: true,
+        inhibited_by: Vec::new(),
+        damped: true,
     }
 }
 
@@ -170,6 +174,29 @@ impl Rule {
     /// Where it says what to do.
     pub fn runbook(mut self, address: &str) -> Self {
         self.runbook = Some(address.to_owned());
+        self
+    }
+
+    /// The sinks are not told of its alerts while an alert of the rule `name` fires, which says
+    /// more. State, series and export go on. What still fires afterwards is told then, and the end
+    /// of what was told before is told all the same.
+    ///
+    /// ```
+    /// use highwater::rule;
+    /// let slow = rule::alert("QueueSlow")
+    ///     .when(rule::gauge("queue.wait").above(5.0))
+    ///     .inhibited_by("MemoryCritical");
+    /// ```
+    pub fn inhibited_by(mut self, name: &str) -> Self {
+        self.inhibited_by.push(name.to_owned());
+        self
+    }
+
+    /// Tells the sinks of its alerts at once however often they come and go. Otherwise news of an
+    /// alert that fires again within ten minutes of its end waits for a minute after the last one,
+    /// doubled each time up to an hour.
+    pub fn undamped(mut self) -> Self {
+        self.damped = false;
         self
     }
 
@@ -268,6 +295,8 @@ impl Rule {
             expression: raise.to_string(),
             unit: condition.quantity().unit(),
             runbook: self.runbook.clone(),
+            inhibited_by: self.inhibited_by.clone(),
+            damped: self.damped,
         };
         Compiled {
             info: Arc::new(info),

@@ -121,6 +121,14 @@ pub enum Mistake {
     /// A metric or label is selected by an empty name.
     #[error("it selects a {0} with an empty name")]
     EmptySelector(&'static str),
+    /// It would be hushed by nothing, or for ever.
+    #[error("it cannot be inhibited by {name:?}: {reason}")]
+    Inhibitor {
+        /// What was given.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// A label's name no server would take.
     #[error("{0:?} cannot be the name of a label: {1}")]
     Label(String, &'static str),

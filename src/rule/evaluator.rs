@@ -90,6 +90,7 @@ impl Evaluator {
                 Err(more) => errors.extend(more),
             }
         }
+        errors.extend(inhibitors(&rules));
         errors.extend(over_budget(&active, tick, budget));
         if !errors.is_empty() {
             return Err(errors);
@@ -146,6 +147,12 @@ impl Evaluator {
         self.rules.iter().flat_map(ActiveRule::status)
     }
 
+    /// Whether an alert of this name fires.
+    pub(crate) fn fires(&self, name: &str) -> bool {
+        let mut named = self.rules.iter().filter(|rule| &*rule.info().name == name);
+        named.any(|rule| rule.status().any(|status| status.state == State::Firing))
+    }
+
     /// Why each rule that could not be evaluated at the last tick could not.
     pub(crate) fn errors(&self) -> impl Iterator<Item = (&Arc<RuleInfo>, &str)> + '_ {
         self.rules.iter().filter_map(|rule| Some((rule.info(), rule.error()?)))
@@ -181,6 +188,45 @@ impl Evaluator {
             failures: self.failures,
         }
     }
+}
+
+/// Those that inhibit nothing, or themselves.
+fn inhibitors(rules: &[Rule]) -> Vec<Error> {
+    let by = |name: &str| -> Vec<&str> {
+        let named = rules.iter().filter(|rule| rule.name == name);
+        named.flat_map(|rule| rule.inhibited_by.iter().map(String::as_str)).collect()
+    };
+    let mut errors = Vec::new();
+    for rule in rules {
+        for name in &rule.inhibited_by {
+            // A preset's may have been left out.
+            let known = rules.iter().any(|other| other.name == *name);
+            let reason = if !known && !super::preset::is_one(rule) {
+                "there is no such rule"
+            } else if reaches(&by, name, &rule.name) {
+                "it is inhibited by this rule itself"
+            } else {
+                continue;
+            };
+            let mistake = Mistake::Inhibitor { name: name.clone(), reason };
+            errors.push(Error { rule: rule.name.clone(), mistake });
+        }
+    }
+    errors
+}
+
+/// Whether `from` is inhibited by `to`, be it by way of others.
+fn reaches<'a>(by: &impl Fn(&str) -> Vec<&'a str>, from: &'a str, to: &str) -> bool {
+    let (mut seen, mut open) = (HashSet::new(), vec![from]);
+    while let Some(name) = open.pop() {
+        if name == to {
+            return true;
+        }
+        if seen.insert(name) {
+            open.extend(by(name));
+        }
+    }
+    false
 }
 
 /// How many rules are told that they are over the budget.

@@ -371,6 +371,10 @@ fn all_mistakes_are_told_together() {
         alert("Text").when(gauge("a").above(1.0)).summary("{{ valu }}"),
         alert("Metric").when(gauge("").above(1.0)),
         alert("Empty").when(any([])),
+        alert("Nobody").when(gauge("a").above(1.0)).inhibited_by("Noone"),
+        alert("Self").when(gauge("a").above(1.0)).inhibited_by("Self"),
+        alert("Round").when(gauge("a").above(1.0)).inhibited_by("About"),
+        alert("About").when(gauge("a").above(1.0)).inhibited_by("Round"),
         alert("Long").when(counter("a").rate(secs(86_400 * 8)).above(1.0)),
     ];
     let count = rules.len() - 1; // the two of one identity are one mistake

@@ -94,6 +94,8 @@ fn transition(from: State, to: State) -> Arc<Transition> {
         expression: "highwater_memory_utilization > 0.85".into(),
         unit: Unit::ONE,
         runbook: Some("https://runbook".into()),
+        inhibited_by: Vec::new(),
+        damped: true,
     };
     Arc::new(Transition {
         rule: Arc::new(rule),
@@ -107,6 +109,6 @@ fn transition(from: State, to: State) -> Arc<Transition> {
         active_since: Some(DAY_ZERO + Duration::from_secs(30)),
         summary: "87.5% of the memory limit is in use".into(),
         description: String::new(),
-        silenced: false,
+        hushed: None,
     })
 }

@@ -50,7 +50,20 @@ pub fn all(tick: Duration) -> Vec<Rule> {
 }
 
 fn finish(rule: Rule) -> Rule {
+    // Out of memory explains these.
+    let hushed = HUSHED.contains(&rule.name());
+    let inhibitors = if hushed { &INHIBITORS[..] } else { &[] };
+    let rule = inhibitors.iter().fold(rule, |rule, name| rule.inhibited_by(name));
     rule.group(GROUP).warm_up_at_least(WARM_UP)
+}
+
+const INHIBITORS: [&str; 2] = ["MemoryCritical", "MemoryExhaustionImminent"];
+const HUSHED: [&str; 5] =
+    ["MemoryThrashing", "OomKillSeen", "SwapStorm", "QuerySlowerThanBaseline", "QueryErrorShare"];
+
+/// Whether it is one of these.
+pub(super) fn is_one(rule: &Rule) -> bool {
+    rule.group == GROUP
 }
 
 /// Whether it is a preset that has nothing to judge where nothing is pushed anywhere.

@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::{
 use super::{Any, attribute, scope, text};
 use crate::{
     clock::unix_nanos,
-    event::{Severity, State, Transition},
+    event::{Hush, Severity, State, Transition},
     semconv,
     sync::Arc,
 };
@@ -49,13 +49,14 @@ fn record(transition: &Transition, observed: SystemTime, uid: u128) -> LogRecord
         (State::Firing, Severity::Warning) => (SeverityNumber::Warn, "WARN"),
         _ => (SeverityNumber::Info, "INFO"),
     };
+    let silenced = transition.hushed.is_some_and(Hush::is_silence);
     let mut attributes = vec![
         attribute(semconv::LOG_RECORD_UID, text(format!("{uid:032x}"))),
         attribute(semconv::ALERT_NAME, text(&*rule.name)),
         attribute(semconv::ALERT_SEVERITY, text(rule.severity.as_str())),
         attribute(semconv::ALERT_STATE, text(transition.to.as_str())),
         attribute(semconv::ALERT_PREVIOUS_STATE, text(transition.from.as_str())),
-        attribute(semconv::ALERT_SILENCED, Any::BoolValue(transition.silenced)),
+        attribute(semconv::ALERT_SILENCED, Any::BoolValue(silenced)),
     ];
     let texts = [
         (semconv::ALERT_GROUP, &*rule.group),
@@ -64,6 +65,7 @@ fn record(transition: &Transition, observed: SystemTime, uid: u128) -> LogRecord
         (semconv::ALERT_RUNBOOK, rule.runbook.as_deref().unwrap_or_default()),
         (semconv::ALERT_SUMMARY, &transition.summary),
         (semconv::ALERT_DESCRIPTION, &transition.description),
+        (semconv::ALERT_HUSHED, transition.hushed.map_or("", |why| why.as_str())),
         (semconv::ALERT_RESOLVE_REASON, transition.resolved.map_or("", |reason| reason.as_str())),
     ];
     let present = texts.into_iter().filter(|(_, value)| !value.is_empty());
