@@ -8,7 +8,7 @@ use crate::{
     engine::{Engine, Plan, TICK_RANGE},
     env::{self, Env, Lookup},
     error::{Error, InstallError, Problem},
-    export::otlp,
+    export::{otlp, prometheus},
     front,
     generate::Outline,
     handle::{self, Highwater},
@@ -350,6 +350,7 @@ impl Builder {
         let attributes = self.resource.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let (resource, wrong) = otlp::Resource::new(&self.service, attributes, lookup);
         mistakes.extend(wrong.iter().map(ToString::to_string));
+        let exposition = prometheus::Exposition::new(&resource, self.export.bounds());
         let export = settings.and_then(|settings| {
             // Certificates named by the environment; those given in code were checked.
             otlp::Exporter::new(settings, &resource).map_err(|why| mistakes.push(why)).ok()
@@ -398,6 +399,7 @@ impl Builder {
             rules: evaluator,
             sinks,
             export,
+            exposition,
             silence_file: env.silence_file,
             maintenance,
             mistakes: mistakes.len() as u64,

@@ -14,6 +14,7 @@ mod launch;
 mod mailbox;
 mod publish;
 mod pulse;
+mod readers;
 mod rehearsal;
 mod silence_file;
 mod stop;
@@ -34,17 +35,20 @@ pub use self::{
 };
 
 use self::{
-    act::Actors, io::Courier, launch::Launch, pulse::Pulse, stop::Stop, telemetry::Losses,
-    tick::Ticker,
+    act::Actors, io::Courier, launch::Launch, pulse::Pulse, readers::Readers, stop::Stop,
+    telemetry::Losses, tick::Ticker,
 };
 use crate::{
     alert::{Recurring, Silences, Sink, Watches},
     clock::Clock,
-    export::otlp::{self, Exporter, Interrupt},
+    export::{
+        otlp::{self, Exporter, Interrupt},
+        prometheus::Exposition,
+    },
     registry::Registry,
     rule::Evaluator,
     sample::Sampler,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Ordering},
 };
 
 /// What a tick may be.
@@ -65,6 +69,7 @@ pub(crate) struct Plan {
     pub(crate) rules: Evaluator,
     pub(crate) sinks: Vec<Sink>,
     pub(crate) export: Option<Exporter>,
+    pub(crate) exposition: Exposition,
     pub(crate) silence_file: Option<PathBuf>,
     pub(crate) maintenance: Vec<Recurring>,
     pub(crate) mistakes: u64,
@@ -80,6 +85,9 @@ pub(crate) struct Shared {
     pub(crate) watches: Watches,
     pub(crate) silences: Silences,
     pub(crate) newcomers: Newcomers,
+    readers: Readers,
+    exposition: Exposition,
+    losses: Arc<Losses>,
     stop: Arc<Stop>,
     pulse: Pulse,
 }
@@ -87,6 +95,22 @@ pub(crate) struct Shared {
 impl AsRef<Silences> for Shared {
     fn as_ref(&self) -> &Silences {
         &self.silences
+    }
+}
+
+impl Shared {
+    fn new(registry: Arc<Registry>, exposition: Exposition) -> Self {
+        Self {
+            registry,
+            watches: Watches::default(),
+            silences: Silences::default(),
+            newcomers: Newcomers::default(),
+            readers: Readers::default(),
+            exposition,
+            losses: Arc::default(),
+            stop: Arc::default(),
+            pulse: Pulse::default(),
+        }
     }
 }
 
@@ -140,16 +164,9 @@ pub(crate) struct Engine {
 impl Engine {
     /// Starts always: a thread that is refused is told of and tried again.
     pub(crate) fn start(plan: Plan) -> Self {
-        let shared = Arc::new(Shared {
-            registry: plan.registry,
-            watches: Watches::default(),
-            silences: Silences::default(),
-            newcomers: Newcomers::default(),
-            stop: Arc::default(),
-            pulse: Pulse::default(),
-        });
+        let shared = Arc::new(Shared::new(plan.registry, plan.exposition));
         shared.silences.maintain(plan.maintenance);
-        let losses = Arc::<Losses>::default();
+        let losses = shared.losses.clone();
         let now = plan.clock.now();
         let mut threads = Vec::new();
 
@@ -188,6 +205,18 @@ impl Engine {
         threads.insert(0, Launch::new(tick::NAME, move || tick::run(ticker, &clock)));
         let (clock, tick, process) = (plan.clock, plan.tick, std::process::id());
         Self { shared, threads, clock, tick, delivery, process, interrupt }
+    }
+
+    /// The last tick's data as OpenMetrics text; none of them once the threads have stopped.
+    pub(crate) fn exposition(&self) -> String {
+        let Shared { readers, stop, exposition, losses, .. } = &*self.shared;
+        let read = || readers.read(stop, |snapshot| exposition.render(snapshot));
+        // A fork has nobody to answer.
+        let Some(page) = Some(read).filter(|_| !self.is_forked()).and_then(|read| read()) else {
+            return exposition.nothing();
+        };
+        losses.name_clash.fetch_add(page.left_out, Ordering::Relaxed);
+        page.text
     }
 
     /// How all of it fares. Tries again to start what was refused.

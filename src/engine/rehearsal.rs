@@ -8,6 +8,7 @@ use crate::{
     alert,
     clock::Moment,
     event::{Severity, State},
+    export::prometheus::Exposition,
     name::Labels,
     registry::{DEFAULT_CARDINALITY_LIMIT, Instrument, Registry},
     rule::{self, Evaluator, Rule},
@@ -44,14 +45,8 @@ impl Rehearsal {
         rules: Vec<Rule>,
         tick: Duration,
     ) -> Result<Self, Vec<rule::Error>> {
-        let shared = Arc::new(Shared {
-            registry: Arc::new(Registry::new(DEFAULT_CARDINALITY_LIMIT)),
-            watches: alert::Watches::default(),
-            silences: alert::Silences::default(),
-            stop: Arc::default(),
-            newcomers: super::Newcomers::default(),
-            pulse: super::Pulse::default(),
-        });
+        let registry = Arc::new(Registry::new(DEFAULT_CARDINALITY_LIMIT));
+        let shared = Arc::new(Shared::new(registry, Exposition::default()));
         let parts = tick::Parts {
             samplers,
             disabled_samplers: Vec::new(),
@@ -62,7 +57,7 @@ impl Rehearsal {
             silence_file: None,
             tick,
             mistakes: 0,
-            losses: Arc::default(),
+            losses: shared.losses.clone(),
             now: moment(Duration::ZERO),
         };
         let ticker = tick::Ticker::new(shared.clone(), parts);

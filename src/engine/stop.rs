@@ -38,6 +38,14 @@ pub enum ShutdownError {
     Forked,
 }
 
+/// Why a sleep ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wake {
+    Due,
+    Asked,
+    Stop,
+}
+
 /// Asked for once, waited for by the tick thread between ticks, and by whoever shuts down.
 #[derive(Debug, Default)]
 pub(super) struct Stop {
@@ -48,6 +56,8 @@ pub(super) struct Stop {
 #[derive(Debug, Default)]
 struct State {
     requested: bool,
+    /// Somebody wants to read what the tick thread has.
+    asked: bool,
     /// By when all must be over; none: whenever it is.
     deadline: Option<Instant>,
     ended: Vec<&'static str>,
@@ -69,15 +79,27 @@ impl Stop {
         self.state.lock().deadline
     }
 
-    /// Sleeps until `at`; `true` as soon as a stop is asked for.
-    pub(super) fn sleep_until(&self, at: Instant) -> bool {
+    /// Wakes the tick thread for [`Readers`](super::readers::Readers).
+    pub(super) fn ask(&self) {
+        self.state.lock().asked = true;
+        self.changed.notify_all();
+    }
+
+    /// Sleeps until `at`, or until something else is wanted.
+    pub(super) fn sleep_until(&self, at: Instant) -> Wake {
         let mut state = self.state.lock();
-        while !state.requested {
-            if self.changed.wait_until(&mut state, at).timed_out() {
-                return state.requested;
+        loop {
+            if state.requested {
+                return Wake::Stop;
             }
+            if std::mem::take(&mut state.asked) {
+                return Wake::Asked;
+            }
+            if Instant::now() >= at {
+                return Wake::Due;
+            }
+            self.changed.wait_until(&mut state, at);
         }
-        true
     }
 
     /// Told by a thread as the last thing it does.

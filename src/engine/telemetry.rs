@@ -31,12 +31,14 @@ pub(super) struct Losses {
     pub(super) alert_queue_full: AtomicU64,
     /// The io thread was still busy with earlier snapshots: an interval is missing.
     pub(super) export_interval: AtomicU64,
+    /// Left out of a page because another metric has its name there.
+    pub(super) name_clash: AtomicU64,
     /// A tick panicked half-way.
     pub(super) tick_panicked: AtomicU64,
 }
 
 impl Losses {
-    fn each(&self) -> [(&'static str, &AtomicU64); 7] {
+    fn each(&self) -> [(&'static str, &AtomicU64); 8] {
         [
             ("sink_queue_full", &self.sink_queue_full),
             ("sink_refused", &self.sink_refused),
@@ -44,6 +46,7 @@ impl Losses {
             ("sink_hung", &self.sink_hung),
             ("alert_queue_full", &self.alert_queue_full),
             ("export_interval", &self.export_interval),
+            ("name_clash", &self.name_clash),
             ("tick_panicked", &self.tick_panicked),
         ]
     }

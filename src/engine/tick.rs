@@ -15,7 +15,7 @@ use super::{
     io::Courier,
     publish::AlertSeries,
     silence_file::SilenceFile,
-    stop::Stop,
+    stop::{Stop, Wake},
     telemetry::{Losses, Telemetry, count},
 };
 use crate::{
@@ -109,6 +109,7 @@ pub(super) fn run(mut ticker: Ticker, clock: &Clock) {
         }
     }
     ticker.shared.newcomers.close();
+    ticker.shared.readers.close();
     // Closes the other threads' mailboxes.
     drop(ticker);
     stop.ended(NAME);
@@ -156,9 +157,9 @@ impl Ticker {
             let glance = self.next_glance.and_then(|pause| Instant::now().checked_add(pause));
             let at = glance.map_or(fold, |glance| glance.min(fold));
             if at >= due {
-                return stop.sleep_until(due);
+                return self.sleep_until(due, stop);
             }
-            if stop.sleep_until(at) {
+            if self.sleep_until(at, stop) {
                 return true;
             }
             if at == fold {
@@ -170,6 +171,17 @@ impl Ticker {
             self.next_glance = next;
             if urgent {
                 return false;
+            }
+        }
+    }
+
+    /// Sleeps, but for answering readers; `true` as soon as a stop is asked for.
+    fn sleep_until(&self, at: Instant, stop: &Stop) -> bool {
+        loop {
+            match stop.sleep_until(at) {
+                Wake::Stop => return true,
+                Wake::Due => return false,
+                Wake::Asked => self.shared.readers.answer(&self.collector),
             }
         }
     }

@@ -1,3 +1,4 @@
 //! Ways out of the process.
 
 pub mod otlp;
+pub mod prometheus;

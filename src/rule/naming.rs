@@ -49,7 +49,7 @@ pub(crate) fn escape(name: &str) -> String {
 }
 
 /// The unit as a word, as `seconds` for `s`.
-fn unit_word(unit: &str) -> Option<&str> {
+pub(crate) fn unit_word(unit: &str) -> Option<&str> {
     Some(match unit {
         "d" => "days",
         "h" => "hours",

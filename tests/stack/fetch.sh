@@ -4,9 +4,9 @@
 #   tests/stack/fetch.sh [DEST [SUITE...]]        (suites tried in turn; default: sid trixie)
 #
 # Gives prometheus, promtool, alertmanager, amtool, victoria-metrics, vmagent, vmalert from Debian's newer suites,
-# unpacked and never installed, and rotel-agent, an OTLP collector, from the `rotel` wheel. Needs apt-get, dpkg, python3
-# with pip; about 300 MB, about a minute. Whatever is there already is left alone. Hosts are those that apt and pip are
-# configured for: none is named here.
+# unpacked and never installed; rotel-agent, an OTLP collector, from the `rotel` wheel; and Python's prometheus_client,
+# into DEST/python. Needs apt-get, dpkg, python3 with pip; about 300 MB, about a minute. Whatever is there already is
+# left alone. Hosts are those that apt and pip are configured for: none is named here.
 set -eu
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
@@ -75,7 +75,8 @@ WRAPPER
     return 1
 }
 
-collector() {
+# pip installs PACKAGES without what they depend on: wheel DIRECTORY PACKAGE
+wheel() {
     rm -rf "$work"
     mkdir -p "$work"
     if python3 -m pip --version >/dev/null 2>&1; then
@@ -83,8 +84,12 @@ collector() {
     else
         python3 -m venv "$work/venv" && python="$work/venv/bin/python"
     fi
+    "$python" -m pip install --quiet --root-user-action=ignore --no-deps --target "$1" "$2"
+}
+
+collector() {
     # A pre-release, hence the exact version.
-    "$python" -m pip install --quiet --root-user-action=ignore --no-deps --target "$work/wheel" "rotel==${ROTEL_VERSION:-0.0.1a15}" || return 1
+    wheel "$work/wheel" "rotel==${ROTEL_VERSION:-0.0.1a15}" || return 1
     agent=$(find "$work/wheel" -name rotel-agent -type f -size +1M | head -n 1)
     [ -n "$agent" ] || return 1
     mv -f "$agent" "$dest/bin/rotel-agent"
@@ -94,6 +99,7 @@ collector() {
 failed=
 [ -x "$dest/bin/victoria-metrics" ] && [ -x "$dest/bin/alertmanager" ] || servers "$@" || failed="$failed servers"
 [ -x "$dest/bin/rotel-agent" ] || collector || failed="$failed rotel-agent"
+[ -d "$dest/python/prometheus_client" ] || wheel "$dest/python" prometheus-client || failed="$failed prometheus-client"
 if [ -n "$failed" ]; then
     echo "fetch.sh: could not fetch:$failed" >&2
     exit 1

@@ -83,7 +83,7 @@ pub struct Server {
 }
 
 impl Server {
-    fn start(name: &str, command: impl FnOnce(&Path) -> Command) -> Self {
+    pub fn start(name: &str, command: impl FnOnce(&Path) -> Command) -> Self {
         let directory = Directory::new(name);
         let log = File::create(directory.0.join("log")).expect("a log");
         let child = command(&directory.0)
@@ -113,7 +113,7 @@ impl Drop for Server {
     }
 }
 
-fn agent() -> ureq::Agent {
+pub fn agent() -> ureq::Agent {
     let config = ureq::Agent::config_builder().proxy(None).timeout_global(Some(PATIENCE)).build();
     config.new_agent()
 }

@@ -331,6 +331,11 @@ impl Config {
         self
     }
 
+    /// By metric.
+    pub(crate) fn bounds(&self) -> &HashMap<String, Vec<f64>> {
+        &self.bounds
+    }
+
     /// All mistakes made in code.
     pub(crate) fn check(&self) -> Vec<Error> {
         let mut mistakes = Vec::new();

@@ -29,6 +29,7 @@ mod tests;
 pub use config::{Compression, Config, Error, Protocol, Spool, Temporality};
 
 pub(crate) use client::{Exporter, Interrupt, Step};
+pub(crate) use encode::{advised_bounds, counts};
 pub(crate) use health::Health;
 pub(crate) use intake::Intake;
 pub(crate) use resource::Resource;

@@ -23,7 +23,7 @@ const DEFAULT: &[f64] = &[
 ];
 
 /// The bounds a metric gets if none were declared.
-pub(super) fn advised_bounds(name: &str, unit: &str) -> &'static [f64] {
+pub(crate) fn advised_bounds(name: &str, unit: &str) -> &'static [f64] {
     match unit {
         "s" if name.starts_with("db.client.") => DATABASE,
         "s" => SECONDS,
@@ -47,16 +47,23 @@ pub(super) fn exponential(all: &Distribution, max_buckets: usize) -> Exponential
     }
 }
 
-/// Without attributes and times. Each of our buckets goes whole to where its upper end belongs, so
-/// a count is wrong by at most what lies in the one bucket a bound cuts through.
-pub(super) fn explicit(all: &Distribution, bounds: &[f64]) -> HistogramDataPoint {
-    let mut bucket_counts = vec![0; bounds.len() + 1];
+/// How many values lie up to each of `bounds` (and above the one before), and above the last. Each
+/// of our buckets goes whole to where its upper end belongs, so a count is wrong by at most what
+/// lies in the one bucket a bound cuts through.
+pub(crate) fn counts(all: &Distribution, bounds: &[f64]) -> Vec<u64> {
+    let mut counts = vec![0; bounds.len() + 1];
     let mut count = |upper: f64, count: u64| {
-        bucket_counts[bounds.partition_point(|bound| *bound < upper)] += count;
+        counts[bounds.partition_point(|bound| *bound < upper)] += count;
     };
     all.negative.iter().for_each(|(index, n)| count(-lower_bound(index), n));
     count(0.0, all.zero);
     all.positive.iter().for_each(|(index, n)| count(upper_bound(index), n));
+    counts
+}
+
+/// Without attributes and times.
+pub(super) fn explicit(all: &Distribution, bounds: &[f64]) -> HistogramDataPoint {
+    let bucket_counts = counts(all, bounds);
     HistogramDataPoint {
         count: all.count,
         sum: Some(all.sum),

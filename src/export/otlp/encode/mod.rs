@@ -6,6 +6,7 @@ mod history;
 mod logs;
 mod metrics;
 
+pub(crate) use histogram::{advised_bounds, counts};
 pub(super) use logs::logs;
 pub(super) use metrics::{Encoder, Shape};
 
