@@ -157,8 +157,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_and_what_waits_outlives_the_sender() {
         let (mut sink, mut alerts) = channel(1);
-        assert!(sink.deliver(&transition("A")));
-        assert!(!sink.deliver(&transition("B")), "full");
+        assert!(sink.deliver(&[transition("A")]));
+        assert!(!sink.deliver(&[transition("B")]), "full");
         drop(sink);
         assert_eq!(&*alerts.recv().unwrap().rule.name, "A");
         assert!(alerts.recv().is_none(), "closed and empty");
@@ -168,7 +168,7 @@ mod tests {
     fn an_abandoned_receiver_is_told_apart_from_delivery() {
         let (mut sink, alerts) = channel(8);
         drop(alerts);
-        assert!(!sink.deliver(&transition("A")));
+        assert!(!sink.deliver(&[transition("A")]));
     }
 
     #[test]
@@ -186,7 +186,7 @@ mod tests {
         let (mut sink, mut alerts) = channel(8);
         let mut next = pin!(alerts.next());
         assert!(next.as_mut().poll(&mut context).is_pending());
-        sink.deliver(&transition("A"));
+        sink.deliver(&[transition("A")]);
         assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
         assert!(next.as_mut().poll(&mut context).is_ready());
     }

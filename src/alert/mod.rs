@@ -11,12 +11,13 @@ mod watch;
 pub use crate::event::{Hush, ResolveReason, RuleInfo, Severity, State, Transition};
 pub use channel::{Alerts, channel};
 pub use silence::{Deploying, Silence};
-pub use sink::{Sink, to_fn, to_log};
+pub use sink::{Sink, to_fn, to_group_fn, to_log};
 pub use watch::{UnknownAlert, Watch};
 
 pub(crate) use maintenance::Window;
 pub(crate) use notify::{Notice, Notifier, Told};
 pub(crate) use silence::{Filed, Recurring, Silences, parse_file as parse_silence_file};
+pub(crate) use sink::Habits;
 #[cfg(test)]
 pub(crate) use sink::testing;
 pub(crate) use watch::{Reading, Watches};

@@ -15,7 +15,8 @@
 //! Pure but for the silences' lock: time is an argument.
 
 use std::{
-    collections::HashMap,
+    cell::RefCell,
+    collections::{HashMap, hash_map::Entry},
     time::{Duration, SystemTime},
 };
 
@@ -60,12 +61,13 @@ pub(crate) enum Told {
 /// What the sinks know of the alerts that are on their way, there, or lately gone.
 #[derive(Debug, Default)]
 pub(crate) struct Notifier {
-    entries: HashMap<(Arc<str>, Labels), Entry>,
+    entries: HashMap<(Arc<str>, Labels), Known>,
     hushed: [u64; Hush::ALL.len()],
 }
 
+/// What the sinks know of one alert.
 #[derive(Debug)]
-struct Entry {
+struct Known {
     /// When it last began to fire, or ended.
     latest: Arc<Transition>,
     firing: bool,
@@ -90,6 +92,12 @@ impl Notifier {
         at: Moment,
         out: &mut Vec<Notice>,
     ) {
+        // Thousands of alerts may have one inhibitor: each name is asked for once.
+        let asked = RefCell::new(HashMap::<String, bool>::new());
+        let fires = |name: &str| match asked.borrow_mut().entry(name.to_owned()) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => *new.insert(fires(name)),
+        };
         let hush = |transition: &Transition| hush(transition, &fires, silences, at.wall);
         for transition in transitions {
             let notice = self.take(transition, &hush, at.mono);
@@ -121,12 +129,12 @@ impl Notifier {
             // Its way there is told as it goes; that data comes and goes is for the dashboards.
             let quiet = |state| matches!(state, State::NoData | State::Firing);
             let of_data = quiet(transition.from) || quiet(transition.to);
-            let flaps = self.entries.get(&key(&transition)).is_some_and(Entry::is_damped);
+            let flaps = self.entries.get(&key(&transition)).is_some_and(Known::is_damped);
             let why = hush(&transition).or(flaps.then_some(Hush::Flapping));
             let told = if of_data || why.is_some() { Told::Nobody } else { Told::Everybody };
             return Notice { transition: with(transition, why), is_new: true, told };
         }
-        let entry = self.entries.entry(key(&transition)).or_insert_with(|| Entry {
+        let entry = self.entries.entry(key(&transition)).or_insert_with(|| Known {
             latest: transition.clone(),
             firing: false,
             believed: false,
@@ -166,7 +174,7 @@ impl Notifier {
     }
 }
 
-impl Entry {
+impl Known {
     fn is_damped(&self) -> bool {
         !self.delay.is_zero()
     }

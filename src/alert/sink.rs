@@ -8,12 +8,27 @@ use crate::{
     sync::Arc,
 };
 
-type Deliver = dyn FnMut(&Arc<Transition>) -> bool + Send;
+/// One by one, or the alerts of a rule that take the same step in the same tick together.
+enum Deliver {
+    Each(Box<Each>),
+    Groups(Box<Groups>),
+}
+
+type Each = dyn FnMut(&Arc<Transition>) -> bool + Send;
+type Groups = dyn FnMut(&[Arc<Transition>]) -> bool + Send;
 
 /// Somebody who is told of every transition that nothing [hushes](super::Hush).
 pub struct Sink {
     name: &'static str,
-    deliver: Box<Deliver>,
+    deliver: Deliver,
+    habits: Habits,
+}
+
+/// What a sink wants, which can be asked while a call of it hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Habits {
+    pub(crate) groups: bool,
+    pub(crate) again: bool,
 }
 
 impl Sink {
@@ -21,7 +36,35 @@ impl Sink {
         name: &'static str,
         deliver: impl FnMut(&Arc<Transition>) -> bool + Send + 'static,
     ) -> Self {
-        Self { name, deliver: Box::new(deliver) }
+        Self { name, deliver: Deliver::Each(Box::new(deliver)), habits: Habits::default() }
+    }
+
+    pub(crate) fn of_groups(
+        name: &'static str,
+        deliver: impl FnMut(&[Arc<Transition>]) -> bool + Send + 'static,
+    ) -> Self {
+        let habits = Habits { groups: true, again: false };
+        Self { name, deliver: Deliver::Groups(Box::new(deliver)), habits }
+    }
+
+    /// Tells it again, about once a minute, of every alert it was told of that still fires, and for
+    /// a quarter of an hour of its end: for receivers that forget what they do not hear of, as
+    /// Prometheus' Alertmanager does. The transition is the same each time.
+    ///
+    /// ```
+    /// use highwater::{alert, Highwater};
+    /// let hw = Highwater::builder("doc")
+    ///     .sink(alert::to_fn(|alert| println!("{alert}")).resent())
+    ///     .start()?;
+    /// # Ok::<(), highwater::Error>(())
+    /// ```
+    pub fn resent(mut self) -> Self {
+        self.habits.again = true;
+        self
+    }
+
+    pub(crate) fn habits(&self) -> Habits {
+        self.habits
     }
 
     /// Its kind, as `HIGHWATER_SINKS` names it.
@@ -29,9 +72,15 @@ impl Sink {
         self.name
     }
 
-    /// Whether it took the transition; what it could not take is counted.
-    pub(crate) fn deliver(&mut self, transition: &Arc<Transition>) -> bool {
-        (self.deliver)(transition)
+    /// Whether it took them; what it could not take is counted.
+    pub(crate) fn deliver(&mut self, transitions: &[Arc<Transition>]) -> bool {
+        match &mut self.deliver {
+            Deliver::Each(each) => {
+                let refused = transitions.iter().filter(|one| !each(one)).count();
+                refused == 0
+            }
+            Deliver::Groups(groups) => groups(transitions),
+        }
     }
 }
 
@@ -44,13 +93,23 @@ impl fmt::Debug for Sink {
 /// Writes firing and resolved alerts to the [`log`] facade: critical ones as errors, warnings as
 /// warnings, the rest (and every resolution) as info; pending, as debug.
 ///
-/// On by default when the builder is given no other sink.
+/// Of many alerts of a rule that take the same step at once, three are written and the rest are
+/// counted. On by default when the builder is given no other sink.
 pub fn to_log() -> Sink {
-    Sink::new("log", |transition| {
-        log::log!(target: "highwater::alert", level(transition), "{transition}");
+    Sink::of_groups("log", |transitions| {
+        for transition in transitions.iter().take(LOGGED) {
+            log::log!(target: "highwater::alert", level(transition), "{transition}");
+        }
+        if let Some(more) = transitions.get(LOGGED) {
+            let (name, count) = (&more.rule.name, transitions.len() - LOGGED);
+            log::log!(target: "highwater::alert", level(more), "{name}: and {count} more");
+        }
         true
     })
 }
+
+/// How many of one group are in the log.
+const LOGGED: usize = 3;
 
 fn level(transition: &Transition) -> log::Level {
     match (transition.to, transition.rule.severity) {
@@ -79,6 +138,25 @@ fn level(transition: &Transition) -> log::Level {
 pub fn to_fn(mut callback: impl FnMut(&Transition) + Send + 'static) -> Sink {
     Sink::new("callback", move |transition| {
         callback(transition);
+        true
+    })
+}
+
+/// Calls `callback` with the alerts of a rule that take the same step (fire, resolve…) in the same
+/// tick: one call, and so one message, however many label sets a rule has. There is at least one.
+///
+/// Otherwise as [`to_fn`].
+///
+/// ```
+/// use highwater::{alert, Highwater};
+/// let hw = Highwater::builder("doc")
+///     .sink(alert::to_group_fn(|alerts| println!("{} and {} more", alerts[0], alerts.len() - 1)))
+///     .start()?;
+/// # Ok::<(), highwater::Error>(())
+/// ```
+pub fn to_group_fn(mut callback: impl FnMut(&[Arc<Transition>]) + Send + 'static) -> Sink {
+    Sink::of_groups("callback", move |transitions| {
+        callback(transitions);
         true
     })
 }

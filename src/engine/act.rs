@@ -20,7 +20,7 @@ use super::{
     telemetry::{Losses, count},
 };
 use crate::{
-    alert::Sink,
+    alert::{Habits, Sink},
     clock::Moment,
     event::Transition,
     export::otlp::Intake,
@@ -45,14 +45,50 @@ pub(super) struct Actors {
     seen: (u64, Moment),
 }
 
+/// Alerts of a rule that take the same step in the same tick.
+#[derive(Debug)]
+pub(super) struct Notification {
+    pub(super) errands: Vec<Arc<Errand>>,
+    /// Only for sinks that want to hear it again.
+    pub(super) again: bool,
+}
+
+#[derive(Debug)]
+struct Cursor {
+    notification: Arc<Notification>,
+    sink: usize,
+    /// How many of them that sink has heard.
+    heard: usize,
+}
+
+impl Cursor {
+    /// The next call: which sink hears which of them.
+    fn step(&mut self, sinks: &[(Habits, Mutex<Sink>)]) -> Option<(usize, Vec<Arc<Transition>>)> {
+        let Notification { errands, again } = &*self.notification;
+        while let Some((habits, _)) = sinks.get(self.sink) {
+            let left = errands.len() - self.heard;
+            if (*again && !habits.again) || left == 0 {
+                (self.sink, self.heard) = (self.sink + 1, 0);
+                continue;
+            }
+            let some = if habits.groups { left } else { 1 };
+            let heard = &errands[self.heard..self.heard + some];
+            self.heard += some;
+            let heard = heard.iter().map(|errand| errand.transition.clone());
+            return Some((self.sink, heard.collect()));
+        }
+        None
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
-    mailbox: Mailbox<Arc<Errand>>,
+    mailbox: Mailbox<Arc<Notification>>,
     /// Where a transition is kept before anyone is told.
     intake: Option<Intake>,
-    sinks: Vec<Mutex<Sink>>,
-    /// The transition being told, and the sink that hears it next: a replacement goes on there.
-    cursor: Mutex<Option<(Arc<Transition>, usize)>>,
+    sinks: Vec<(Habits, Mutex<Sink>)>,
+    /// What is being told, and who hears it next: a replacement goes on there.
+    cursor: Mutex<Option<Cursor>>,
     /// The number of the call under way, zero between calls.
     call: AtomicU64,
     /// The worker in charge; one that finds another number here has been replaced.
@@ -73,7 +109,7 @@ impl Actors {
         let shared = Arc::new(Shared {
             mailbox: Mailbox::new(CAPACITY),
             intake,
-            sinks: sinks.into_iter().map(Mutex::new).collect(),
+            sinks: sinks.into_iter().map(|sink| (sink.habits(), Mutex::new(sink))).collect(),
             cursor: Mutex::new(None),
             call: AtomicU64::new(0),
             in_charge: AtomicU64::new(0),
@@ -91,10 +127,11 @@ impl Actors {
         &self.launch
     }
 
-    /// Queues a transition for every sink; never waits.
-    pub(super) fn tell(&self, errand: &Arc<Errand>) {
-        if self.shared.mailbox.push(errand.clone()).is_err() {
-            count(&self.shared.losses.sink_queue_full);
+    /// Queues it for every sink; never waits.
+    pub(super) fn tell(&self, notification: Notification) {
+        if let Err(lost) = self.shared.mailbox.push(Arc::new(notification)) {
+            let losses = &self.shared.losses.sink_queue_full;
+            losses.fetch_add(lost.errands.len() as u64, Ordering::Relaxed);
         }
     }
 
@@ -136,10 +173,10 @@ impl Drop for Actors {
 impl Shared {
     fn work(&self, number: u64) {
         let mut calls = number << 32;
-        while let Some((transition, sink)) = self.next() {
+        while let Some((sink, transitions)) = self.next() {
             calls += 1;
             self.call.store(calls, Ordering::Relaxed);
-            self.deliver(&self.sinks[sink], &transition);
+            self.deliver(&self.sinks[sink].1, &transitions);
             if self.in_charge.load(Ordering::Acquire) != number {
                 // Left behind, and back: the one in charge has gone on with the rest.
                 self.left_behind.fetch_sub(1, Ordering::Relaxed);
@@ -151,39 +188,37 @@ impl Shared {
     }
 
     /// Which sink hears what next; `None` when nothing more will come.
-    fn next(&self) -> Option<(Arc<Transition>, usize)> {
+    fn next(&self) -> Option<(usize, Vec<Arc<Transition>>)> {
         let mut cursor = self.cursor.lock();
         loop {
-            if let Some((transition, sink)) = &mut *cursor
-                && *sink < self.sinks.len()
-            {
-                *sink += 1;
-                return Some((transition.clone(), *sink - 1));
+            if let Some(call) = cursor.as_mut().and_then(|cursor| cursor.step(&self.sinks)) {
+                return Some(call);
             }
             *cursor = match self.mailbox.wait(None) {
-                Mail::Message(errand) => {
+                Mail::Message(notification) => {
                     if let Some(intake) = &self.intake {
-                        Errand::keep(std::slice::from_ref(&errand), intake);
+                        Errand::keep(&notification.errands, intake);
                     }
-                    Some((errand.transition.clone(), 0))
+                    Some(Cursor { notification, sink: 0, heard: 0 })
                 }
                 Mail::Closed | Mail::TimedOut => return None,
             };
         }
     }
 
-    fn deliver(&self, sink: &Mutex<Sink>, transition: &Arc<Transition>) {
+    fn deliver(&self, sink: &Mutex<Sink>, transitions: &[Arc<Transition>]) {
         // Only a call that was left behind can hold it.
         let Some(mut sink) = sink.try_lock() else {
             count(&self.losses.sink_hung);
             return;
         };
-        match catch_unwind(AssertUnwindSafe(|| sink.deliver(transition))) {
+        match catch_unwind(AssertUnwindSafe(|| sink.deliver(transitions))) {
             Ok(true) => {}
             Ok(false) => count(&self.losses.sink_refused),
             Err(_) => {
                 if self.losses.sink_panicked.fetch_add(1, Ordering::Relaxed) == 0 {
-                    log::error!("highwater: a {} sink panicked on {transition}", sink.name());
+                    let first = transitions.first().map(ToString::to_string).unwrap_or_default();
+                    log::error!("highwater: a {} sink panicked on {first}", sink.name());
                 }
             }
         }
@@ -196,7 +231,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        alert::{channel, testing::transition, to_fn},
+        alert::{channel, testing::transition, to_fn, to_group_fn},
         clock::Clock,
     };
 
@@ -204,6 +239,10 @@ mod tests {
         let (losses, stop) = (Arc::<Losses>::default(), Arc::<Stop>::default());
         let now = Clock::system().now();
         (Actors::start(sinks, None, losses.clone(), stop.clone(), now), losses, stop, now)
+    }
+
+    fn one(name: &str) -> Notification {
+        Notification { errands: vec![Errand::new(transition(name))], again: false }
     }
 
     fn finish(actors: Actors, stop: &Stop) {
@@ -215,8 +254,8 @@ mod tests {
     fn a_panicking_sink_keeps_nothing_from_the_others() {
         let (sink, mut alerts) = channel(8);
         let (actors, losses, stop, _) = start(vec![to_fn(|_| panic!("on purpose")), sink]);
-        actors.tell(&Errand::new(transition("A")));
-        actors.tell(&Errand::new(transition("B")));
+        actors.tell(one("A"));
+        actors.tell(one("B"));
         finish(actors, &stop);
         assert_eq!(losses.sink_panicked.load(Ordering::Relaxed), 2);
         assert_eq!(&*alerts.recv().unwrap().rule.name, "A");
@@ -230,7 +269,7 @@ mod tests {
         let hanging = to_fn(move |_| _ = hang.recv());
         let (mut actors, losses, stop, start) = start(vec![hanging, sink]);
         let later = |seconds| Moment { mono: start.mono + Duration::from_secs(seconds), ..start };
-        actors.tell(&Errand::new(transition("A")));
+        actors.tell(one("A"));
         while actors.shared.call.load(Ordering::Relaxed) == 0 {
             thread::yield_now();
         }
@@ -239,7 +278,7 @@ mod tests {
         assert_eq!(actors.shared.left_behind.load(Ordering::Relaxed), 0, "within its budget");
         actors.watch(later(32));
         assert_eq!(actors.shared.left_behind.load(Ordering::Relaxed), 1);
-        actors.tell(&Errand::new(transition("B")));
+        actors.tell(one("B"));
         assert_eq!(&*alerts.recv().unwrap().rule.name, "A", "the transition it hung on too");
         assert_eq!(&*alerts.recv().unwrap().rule.name, "B");
         assert_eq!(losses.sink_hung.load(Ordering::Relaxed), 1);
@@ -251,11 +290,34 @@ mod tests {
     }
 
     #[test]
+    fn a_group_is_one_call_to_who_wants_groups_and_again_only_for_who_asked() {
+        let (told, calls) = mpsc::channel();
+        let names = |all: &[Arc<Transition>]| {
+            all.iter().map(|one| one.rule.name.to_string()).collect::<String>()
+        };
+        let (groups, each) = (told.clone(), told.clone());
+        let sinks = vec![
+            to_group_fn(move |all| groups.send(format!("group {}", names(all))).unwrap()),
+            to_fn(move |one| each.send(format!("each {}", one.rule.name)).unwrap()),
+            to_fn(move |one| told.send(format!("again {}", one.rule.name)).unwrap()).resent(),
+        ];
+        let (actors, _, stop, _) = start(sinks);
+        let errands = || ["A", "B"].map(|name| Errand::new(transition(name))).into();
+        actors.tell(Notification { errands: errands(), again: false });
+        actors.tell(Notification { errands: errands(), again: true });
+        finish(actors, &stop);
+        assert_eq!(
+            calls.iter().collect::<Vec<_>>(),
+            ["group AB", "each A", "each B", "again A", "again B", "again A", "again B"]
+        );
+    }
+
+    #[test]
     fn a_full_mailbox_is_counted() {
         let (release, hang) = mpsc::channel::<()>();
         let (actors, losses, stop, _) = start(vec![to_fn(move |_| _ = hang.recv())]);
         for _ in 0..CAPACITY + 2 {
-            actors.tell(&Errand::new(transition("A")));
+            actors.tell(one("A"));
         }
         assert!(losses.sink_queue_full.load(Ordering::Relaxed) >= 1);
         drop(release);

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Shared,
-    act::Actors,
+    act::{Actors, Notification},
     errand::Errand,
     io::Courier,
     publish::AlertSeries,
@@ -87,10 +87,9 @@ pub(super) fn run(mut ticker: Ticker, clock: &Clock) {
         let now = Instant::now();
         // One that a glance asked for comes between two that are due.
         if now >= due || stopping {
-            let late = now.saturating_duration_since(due).as_nanos();
-            let into = Duration::from_nanos((late % interval.as_nanos()) as u64);
-            due = now.max(due) + interval - into;
-            ticker.telemetry.tick_missed.increment((late / interval.as_nanos()) as u64);
+            let (next, missed) = schedule(due, now, interval);
+            due = next;
+            ticker.telemetry.tick_missed.increment(missed);
         }
         let begun = clock::ticks();
         // Nothing in a round should panic. If it does all the same, the next one still comes.
@@ -113,6 +112,14 @@ pub(super) fn run(mut ticker: Ticker, clock: &Clock) {
     // Closes the other threads' mailboxes.
     drop(ticker);
     stop.ended(NAME);
+}
+
+/// When the tick after one that was `due`, and came `now`, is due, and how many are missed till then:
+/// those are not made up for.
+fn schedule(due: Instant, now: Instant, interval: Duration) -> (Instant, u64) {
+    let late = now.saturating_duration_since(due).as_nanos();
+    let into = Duration::from_nanos((late % interval.as_nanos()) as u64);
+    (now.max(due) + interval - into, (late / interval.as_nanos()) as u64)
 }
 
 impl Ticker {
@@ -259,18 +266,37 @@ impl Ticker {
             at,
             &mut self.notices,
         );
+        let mut told_now: Vec<Notification> = Vec::new();
         for Notice { transition, is_new, told } in self.notices.drain(..) {
             let errand = if is_new { Errand::new(transition) } else { Errand::late(transition) };
             if let Some(courier) = self.courier.as_ref().filter(|_| is_new) {
                 courier.alert(&errand);
             }
-            if let Some(actors) = &self.actors
-                && told == Told::Everybody
-            {
-                actors.tell(&errand);
+            let again = match told {
+                Told::Nobody => continue,
+                Told::Everybody => false,
+                Told::Again => true,
+            };
+            let group = |one: &&mut Notification| {
+                let known = one.errands.first().map(|known| &known.transition);
+                one.again == again
+                    && known.is_some_and(|known| goes_with(known, &errand.transition))
+            };
+            match told_now.iter_mut().find(group) {
+                Some(group) => group.errands.push(errand),
+                None => told_now.push(Notification { errands: vec![errand], again }),
             }
         }
+        if let Some(actors) = &self.actors {
+            told_now.into_iter().for_each(|notification| actors.tell(notification));
+        }
     }
+}
+
+/// Whether both are the same step of alerts of one rule.
+fn goes_with(a: &Transition, b: &Transition) -> bool {
+    let rule = |of: &Transition| (of.rule.group.clone(), of.rule.name.clone(), of.rule.severity);
+    (a.from, a.to, a.resolved) == (b.from, b.to, b.resolved) && rule(a) == rule(b)
 }
 
 /// The wall clock was set, or stood still beside the monotonic one during a suspend.
@@ -279,5 +305,139 @@ fn jumped(last: Moment, now: Moment) -> bool {
     match now.wall.duration_since(last.wall) {
         Ok(wall) => wall.abs_diff(mono) > JUMP,
         Err(back) => back.duration() > JUMP,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::{
+        alert::{Alerts, channel},
+        event::State,
+        export::prometheus::Exposition,
+        name::Labels,
+        registry::{DEFAULT_CARDINALITY_LIMIT, Registry},
+        rule::{Rule, alert, counter, gauge},
+    };
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// The engine's own rounds on a clock that is told, and what a sink hears.
+    struct World {
+        ticker: Ticker,
+        mono: Duration,
+        wall: SystemTime,
+        alerts: Alerts,
+    }
+
+    impl World {
+        fn new(rules: Vec<Rule>) -> Self {
+            let registry = Arc::new(Registry::new(DEFAULT_CARDINALITY_LIMIT));
+            let shared = Arc::new(Shared::new(registry, Exposition::default()));
+            let (sink, alerts) = channel(1_000);
+            let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+            let now = Moment { mono: Duration::ZERO, wall };
+            let losses = shared.losses.clone();
+            let actors = Actors::start(vec![sink], None, losses.clone(), shared.stop.clone(), now);
+            let parts = Parts {
+                samplers: Vec::new(),
+                disabled_samplers: Vec::new(),
+                rules: Evaluator::new(rules, SECOND).unwrap(),
+                actors: Some(actors),
+                courier: None,
+                health: None,
+                silence_file: None,
+                tick: SECOND,
+                mistakes: 0,
+                losses,
+                now,
+            };
+            Self { ticker: Ticker::new(shared, parts), mono: Duration::ZERO, wall, alerts }
+        }
+
+        fn set(&self, name: &str, value: f64) {
+            self.ticker.shared.registry.gauge(name, &Labels::empty()).set(value);
+        }
+
+        /// A second passes.
+        fn step(&mut self) {
+            (self.mono, self.wall) = (self.mono + SECOND, self.wall + SECOND);
+            self.ticker.tick(Moment { mono: self.mono, wall: self.wall });
+        }
+
+        fn state(&self, name: &str) -> State {
+            self.ticker.shared.watches.get(name, &Labels::empty()).state()
+        }
+
+        /// All the sink was told, once nothing more will come.
+        fn told(mut self) -> Vec<String> {
+            drop(self.ticker);
+            let word = |t: Arc<Transition>| {
+                let word = if t.resolved.is_some() { "resolved" } else { t.to.as_str() };
+                format!("{} {word}", t.rule.name)
+            };
+            std::iter::from_fn(|| self.alerts.recv()).map(word).collect()
+        }
+    }
+
+    #[test]
+    fn late_ticks_are_counted_and_not_made_up_for() {
+        let due = Instant::now();
+        let at = |millis| due + Duration::from_millis(millis);
+        assert_eq!(schedule(due, due, SECOND), (at(1_000), 0));
+        assert_eq!(schedule(due, at(300), SECOND), (at(1_000), 0));
+        assert_eq!(schedule(due, at(5_300), SECOND), (at(6_000), 5));
+        assert_eq!(schedule(at(700), due, SECOND), (at(1_700), 0), "a stop comes early");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_neither_ends_a_hold_early_nor_makes_a_rate() {
+        for jump in [3_600_i64, -3_600] {
+            let hold = Duration::from_secs(5);
+            let mut world = World::new(vec![
+                alert("Held").when(gauge("t").above(10.0)).hold_for(hold),
+                alert("Busy").when(counter("n").increase(60 * SECOND).above(500.0)),
+            ]);
+            let n = world.ticker.shared.registry.counter("n", &Labels::empty());
+            world.set("t", 11.0);
+            for second in 0..5 {
+                world.step();
+                if second == 2 {
+                    n.increment(1_000);
+                    let by = Duration::from_secs(jump.unsigned_abs());
+                    world.wall = if jump > 0 { world.wall + by } else { world.wall - by };
+                }
+                assert_eq!(world.state("Held"), State::Pending, "{second} {jump}");
+            }
+            world.step();
+            assert_eq!(world.state("Held"), State::Firing);
+            // What came while nobody can say how long it took is in no window.
+            assert_eq!(world.state("Busy"), State::Inactive);
+        }
+    }
+
+    #[test]
+    fn an_inhibited_alert_has_its_state_and_is_told_when_it_is_alone() {
+        let mut world = World::new(vec![
+            alert("Memory").when(gauge("memory").above(0.9)),
+            alert("Slow").when(gauge("latency").above(1.0)).inhibited_by("Memory"),
+        ]);
+        world.set("memory", 0.95);
+        world.set("latency", 2.0);
+        world.step();
+        assert_eq!(world.state("Slow"), State::Firing);
+        world.set("memory", 0.1);
+        world.step();
+        world.set("latency", 0.0);
+        world.step();
+        world.step();
+        let hushed = world.ticker.notifier.hushed();
+        assert_eq!(hushed.iter().sum::<u64>(), 1);
+        assert_eq!(
+            world.told(),
+            ["Memory firing", "Memory resolved", "Slow firing", "Slow resolved"]
+        );
     }
 }

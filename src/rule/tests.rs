@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use proptest::{prop_assert_eq, proptest};
+use proptest::{prop_assert, prop_assert_eq, proptest};
 
 use super::*;
 use crate::{
@@ -995,6 +995,40 @@ proptest! {
             }
             before = state;
         }
+    }
+
+    #[test]
+    fn it_never_fires_without_having_held_and_never_clears_within_its_band(
+        values in proptest::collection::vec(proptest::prop_oneof![
+            4 => 0.0..10.0_f64, 1 => proptest::strategy::Just(GAP),
+        ], 1..120),
+        hold in 0_u64..6,
+        keep in 0_u64..6,
+    ) {
+        let rule = alert("Hot")
+            .when(gauge("t").above(7.0).clear_below(3.0))
+            .hold_for(secs(hold))
+            .keep_firing_for(secs(keep));
+        let mut world = World::new(secs(1), [rule]);
+        let states = world.run("t", &values).into_bytes();
+        for (at, state) in states.iter().enumerate() {
+            let began = *state == b'F' && (at == 0 || !b"Fn".contains(&states[at - 1]));
+            if began {
+                let held = &values[at.saturating_sub(hold as usize)..=at];
+                prop_assert!(at as u64 >= hold && held.iter().all(|value| *value > 7.0), "{at}: {held:?}");
+            }
+            if *state == b'i' && at > 0 && states[at - 1] == b'F' {
+                prop_assert!(values[at] < 3.0, "{at}: {}", values[at]);
+            }
+        }
+        // Told again from nothing but data and time, it is the same.
+        let again = alert("Hot")
+            .when(gauge("t").above(7.0).clear_below(3.0))
+            .hold_for(secs(hold))
+            .keep_firing_for(secs(keep));
+        let mut again = World::new(secs(1), [again]);
+        prop_assert_eq!(again.run("t", &values).into_bytes(), states);
+        prop_assert_eq!(again.steps, world.steps);
     }
 
     #[test]

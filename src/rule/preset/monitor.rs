@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{seconds, window};
 use crate::{
     event::Severity,
-    rule::{Rule, Value, alert, counter, histogram, value::Quantity},
+    rule::{Rule, Value, alert, all, counter, histogram, value::Quantity},
     semconv,
 };
 
@@ -28,12 +28,18 @@ fn overloaded(tick: Duration) -> [Rule; 3] {
     let share = |value: Value, factor: f64| Value { quantity: Quantity::Ratio, ..value * factor };
     let slow = histogram(semconv::TICK_DURATION).quantile(0.99).over(window(60));
     let slow = share(slow, 1.0 / tick);
-    let missed = share(counter(semconv::TICK_MISSED).rate(window(300)), tick);
+    let missed = |over| share(counter(semconv::TICK_MISSED).rate(window(over)), tick);
+    // Over both windows and for a while: one long pause of the whole process is no overload.
+    let missed = all([missed(300).above(0.05), missed(60).above(0.05)]);
+    // Who is not let run is short of nothing of its own.
+    let throttled =
+        || counter(semconv::CPU_THROTTLED_PERIODS).increase(window(60)).above(0.0).on([]);
     let dropped = counter(semconv::DROPPED).increase(window(60)).sum_by(["reason"]);
     [
-        rule("slow_tick", slow.above(0.20).clear_below(0.05))
+        rule("slow_tick", slow.above(0.20).clear_below(0.05).unless(throttled()))
             .summary("a round of the monitor takes {{ value }} of its interval"),
-        rule("missed_ticks", missed.above(0.05))
+        rule("missed_ticks", missed.unless(throttled()))
+            .hold_for(seconds(60))
             .summary("{{ value }} of the monitor's rounds were missed"),
         rule("drops", dropped.above(0.0))
             .summary("{{ value }} values dropped: {{ labels.reason }}"),
