@@ -267,6 +267,23 @@ pub const COMPONENT_HEAP_ALLOCATIONS: &str = "highwater.component.heap.allocatio
 /// Reservations a component's limit refused.
 pub const COMPONENT_REFUSED: &str = "highwater.component.refused";
 
+// The allocator: no convention.
+
+/// What the service asked its allocator for and has not freed.
+pub const ALLOCATOR_ALLOCATED: &str = "highwater.allocator.allocated";
+/// The pages that is on.
+pub const ALLOCATOR_ACTIVE: &str = "highwater.allocator.active";
+/// What the allocator has in memory.
+pub const ALLOCATOR_RESIDENT: &str = "highwater.allocator.resident";
+/// Address space the allocator keeps for later.
+pub const ALLOCATOR_RETAINED: &str = "highwater.allocator.retained";
+/// Heap profiles that were written (no `error.type`) or could not be (with one).
+pub const ALLOCATOR_PROFILES: &str = "highwater.allocator.profiles";
+/// When the heap profile of a path was written, in seconds since 1970.
+pub const ALLOCATOR_PROFILE_TIME: &str = "highwater.allocator.profile.time";
+/// A file.
+pub const FILE_PATH: &str = "file.path";
+
 // Pressure: no convention.
 
 /// Share of the last 10 seconds lost waiting.

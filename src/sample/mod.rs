@@ -14,6 +14,8 @@ mod field;
 mod group;
 #[doc(hidden)]
 pub mod harness;
+#[cfg(all(feature = "jemalloc", unix))]
+mod jemalloc;
 mod memory;
 #[cfg(any(target_os = "linux", test))]
 mod parse;
@@ -27,6 +29,8 @@ mod system;
 
 pub use closure::{GaugeFn, gauge};
 pub(crate) use component::Components;
+#[cfg(all(feature = "jemalloc", unix))]
+pub use jemalloc::{Jemalloc, jemalloc};
 pub use memory::{Memory, memory};
 pub use pressure::{Pressure, pressure};
 pub use process::{Process, process};
