@@ -8,7 +8,7 @@ use crate::{
     engine::{Engine, Plan, TICK_RANGE},
     env::{self, Env, Lookup},
     error::{Error, InstallError, Problem},
-    export::{otlp, prometheus},
+    export::{Export, Way, otlp, prometheus},
     front,
     generate::Outline,
     handle::{self, Highwater},
@@ -46,6 +46,8 @@ pub struct Builder {
     sinks: Vec<Sink>,
     /// When, whom, why.
     maintenance: Vec<(String, Labels, String)>,
+    /// Ways out through somebody else's exporters: no sinks to the operator.
+    bridges: Vec<Sink>,
     export: otlp::Config,
     runbooks: Option<String>,
 }
@@ -65,6 +67,7 @@ impl Builder {
             rules: Vec::new(),
             sinks: Vec::new(),
             maintenance: Vec::new(),
+            bridges: Vec::new(),
             export: otlp::from_env(),
             runbooks: None,
         }
@@ -136,8 +139,8 @@ impl Builder {
     }
 
     /// Tells `sink` of every alert's transition. Without any, [`alert::to_log`] is told.
-    pub fn sink(mut self, sink: Sink) -> Self {
-        self.sinks.push(sink);
+    pub fn sink(mut self, sink: impl Into<Sink>) -> Self {
+        self.sinks.push(sink.into());
         self
     }
 
@@ -172,8 +175,15 @@ impl Builder {
 
     /// Where metrics and alerts are pushed: by default where `OTEL_EXPORTER_OTLP_ENDPOINT` points,
     /// and nowhere if it is not set.
-    pub fn export(mut self, to: otlp::Config) -> Self {
-        self.export = to;
+    ///
+    /// With the feature `otel-sdk-0-33` also through an application's own OpenTelemetry providers:
+    /// `export::sdk`, beside the former or instead of it.
+    pub fn export(mut self, to: impl Into<Export>) -> Self {
+        match to.into().0 {
+            Way::Otlp(config) => self.export = *config,
+            #[cfg(feature = "otel-sdk-0-33")]
+            Way::Sdk(sink) => self.bridges.push(sink),
+        }
         self
     }
 
@@ -290,7 +300,8 @@ impl Builder {
         if let Err(wrong) = evaluator {
             problems.extend(wrong.into_iter().map(Problem::Rule));
         }
-        problems.extend(self.export.check().into_iter().map(Problem::Export));
+        let mistakes = self.sinks.iter().flat_map(Sink::check).chain(self.export.check());
+        problems.extend(mistakes.map(Problem::Export));
         problems
     }
 
@@ -368,6 +379,7 @@ impl Builder {
         if let Some(kept) = &env.sinks {
             sinks.retain(|sink| kept.iter().any(|name| name == sink.name()));
         }
+        sinks.extend(self.bridges);
         let mut samplers: Vec<Box<dyn Sampler>> = vec![
             Box::new(sample::process()),
             Box::new(sample::system()),
@@ -398,6 +410,7 @@ impl Builder {
             disabled_samplers: self.without,
             rules: evaluator,
             sinks,
+            identity: resource.identity(),
             export,
             exposition,
             silence_file: env.silence_file,

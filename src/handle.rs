@@ -213,7 +213,7 @@ impl Highwater {
     }
 
     /// All its series.
-    #[cfg(all(test, feature = "generate"))]
+    #[cfg(any(feature = "otel-api-0-33", all(test, feature = "generate")))]
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.0.registry
     }

@@ -106,6 +106,16 @@ pub const CONFIG_MISTAKES: &str = "highwater.config.mistakes";
 /// Silences, maintenance windows and deploys in force.
 pub const SILENCE_ACTIVE: &str = "highwater.silence.active";
 
+/// The namespace of `service.name`.
+pub const SERVICE_NAMESPACE: &str = "service.namespace";
+/// Alerts a receiver took, each time they were sent, by [`SINK`] and `server.address`.
+pub const SINK_DELIVERED: &str = "highwater.sink.delivered";
+/// Requests to a sink's receiver that failed and were made again.
+pub const SINK_RETRIES: &str = "highwater.sink.retries";
+/// `alertmanager` or `webhook`.
+pub const SINK: &str = "sink";
+/// Host and port of a receiver.
+pub const SERVER_ADDRESS: &str = "server.address";
 /// The alert's name, as Prometheus labels it.
 pub const ALERTNAME: &str = "alertname";
 

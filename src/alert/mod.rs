@@ -4,6 +4,7 @@
 mod channel;
 mod maintenance;
 mod notify;
+mod remote;
 mod silence;
 mod sink;
 mod watch;
@@ -16,6 +17,9 @@ pub use watch::{UnknownAlert, Watch};
 
 pub(crate) use maintenance::Window;
 pub(crate) use notify::{Notice, Notifier, Told};
+pub(crate) use remote::Speaker;
+#[cfg(any(feature = "alertmanager", feature = "webhook", feature = "otel-sdk-0-33"))]
+pub(crate) use remote::{Left, Remote};
 pub(crate) use silence::{Filed, Recurring, Silences, parse_file as parse_silence_file};
 pub(crate) use sink::Habits;
 #[cfg(test)]

@@ -3,8 +3,12 @@
 
 use std::fmt;
 
+use std::time::Instant;
+
+use super::remote::{Left, Remote, Speaker};
 use crate::{
     event::{ResolveReason, Severity, State, Transition},
+    export::otlp,
     sync::Arc,
 };
 
@@ -12,6 +16,11 @@ use crate::{
 enum Deliver {
     Each(Box<Each>),
     Groups(Box<Groups>),
+    #[cfg_attr(
+        not(any(feature = "alertmanager", feature = "webhook", feature = "otel-sdk-0-33")),
+        allow(dead_code)
+    )]
+    Remote(Box<dyn Remote>),
 }
 
 type Each = dyn FnMut(&Arc<Transition>) -> bool + Send;
@@ -67,6 +76,42 @@ impl Sink {
         self.habits
     }
 
+    #[cfg(any(feature = "alertmanager", feature = "webhook", feature = "otel-sdk-0-33"))]
+    pub(crate) fn remote(name: &'static str, remote: impl Remote + 'static) -> Self {
+        let deliver = Deliver::Remote(Box::new(remote));
+        Self { name, deliver, habits: Habits::default() }
+    }
+
+    /// Mistakes made in code.
+    pub(crate) fn check(&self) -> Vec<otlp::Error> {
+        match &self.deliver {
+            Deliver::Remote(remote) => remote.check(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Once, ahead of all else.
+    pub(crate) fn begin(&mut self, speaker: &Speaker) {
+        if let Deliver::Remote(remote) = &mut self.deliver {
+            remote.begin(speaker.clone());
+        }
+    }
+
+    /// Nothing more will be told, and what waits has to be delivered by then.
+    pub(crate) fn close(&mut self, deadline: Option<Instant>) {
+        if let Deliver::Remote(remote) = &mut self.deliver {
+            remote.close(deadline);
+        }
+    }
+
+    /// Waits for what [`close`](Self::close) asked for.
+    pub(crate) fn finish(&mut self) -> Option<Left> {
+        match &mut self.deliver {
+            Deliver::Remote(remote) => remote.finish(),
+            _ => None,
+        }
+    }
+
     /// Its kind, as `HIGHWATER_SINKS` names it.
     pub(crate) fn name(&self) -> &'static str {
         self.name
@@ -74,11 +119,16 @@ impl Sink {
 
     /// Whether it took them; what it could not take is counted.
     pub(crate) fn deliver(&mut self, transitions: &[Arc<Transition>]) -> bool {
+        let is_hushed = transitions.iter().any(|one| one.hushed.is_some());
+        let all = |each: &mut dyn FnMut(&Arc<Transition>) -> bool| {
+            let refused = transitions.iter().filter(|one| !each(one)).count();
+            refused == 0
+        };
         match &mut self.deliver {
-            Deliver::Each(each) => {
-                let refused = transitions.iter().filter(|one| !each(one)).count();
-                refused == 0
-            }
+            // It has to know of an alert's end, lest it goes on sending it as firing.
+            Deliver::Remote(remote) => all(&mut |one| remote.tell(one)),
+            _ if is_hushed => true,
+            Deliver::Each(each) => all(each),
             Deliver::Groups(groups) => groups(transitions),
         }
     }

@@ -6,10 +6,12 @@
 //! sleep.
 
 mod calibration;
+mod date;
 #[cfg(test)]
 mod manual;
 mod ticks;
 
+pub(crate) use date::rfc3339;
 #[cfg(test)]
 pub(crate) use manual::ManualClock;
 pub(crate) use ticks::{elapsed_since, ready, recalibrate, seconds_per_tick, ticks};

@@ -184,7 +184,18 @@ impl Shared {
             }
             self.call.store(0, Ordering::Relaxed);
         }
+        self.finish();
         self.stop.ended(NAME);
+    }
+
+    /// What remote sinks have not delivered yet: all of them at once, within the deadline.
+    fn finish(&self) {
+        let deadline = self.stop.deadline();
+        let mut sinks: Vec<_> = self.sinks.iter().filter_map(|(_, sink)| sink.try_lock()).collect();
+        sinks.iter_mut().for_each(|sink| sink.close(deadline));
+        for left in sinks.iter_mut().filter_map(|sink| sink.finish()) {
+            self.stop.left_undelivered(left.alerts, left.reason);
+        }
     }
 
     /// Which sink hears what next; `None` when nothing more will come.

@@ -39,12 +39,13 @@ use self::{
     telemetry::Losses, tick::Ticker,
 };
 use crate::{
-    alert::{Recurring, Silences, Sink, Watches},
+    alert::{Recurring, Silences, Sink, Speaker, Watches},
     clock::Clock,
     export::{
         otlp::{self, Exporter, Interrupt},
         prometheus::Exposition,
     },
+    name::Labels,
     registry::Registry,
     rule::Evaluator,
     sample::Sampler,
@@ -68,6 +69,8 @@ pub(crate) struct Plan {
     pub(crate) disabled_samplers: Vec<String>,
     pub(crate) rules: Evaluator,
     pub(crate) sinks: Vec<Sink>,
+    /// `job` and `instance`.
+    pub(crate) identity: Labels,
     pub(crate) export: Option<Exporter>,
     pub(crate) exposition: Exposition,
     pub(crate) silence_file: Option<PathBuf>,
@@ -111,6 +114,13 @@ impl Shared {
             stop: Arc::default(),
             pulse: Pulse::default(),
         }
+    }
+
+    /// What remote sinks are to know.
+    fn speaker(self: &Arc<Self>, identity: Labels, tick: Duration) -> Speaker {
+        let shared = self.clone();
+        let read = move |read: &mut dyn FnMut(&_)| shared.readers.follow(&shared.stop, read);
+        Speaker { identity, tick, registry: self.registry.clone(), read: Arc::new(read) }
     }
 }
 
@@ -163,10 +173,12 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// Starts always: a thread that is refused is told of and tried again.
-    pub(crate) fn start(plan: Plan) -> Self {
+    pub(crate) fn start(mut plan: Plan) -> Self {
         let shared = Arc::new(Shared::new(plan.registry, plan.exposition));
         shared.silences.maintain(plan.maintenance);
         let losses = shared.losses.clone();
+        let speaker = shared.speaker(plan.identity, plan.tick);
+        plan.sinks.iter_mut().for_each(|sink| sink.begin(&speaker));
         let now = plan.clock.now();
         let mut threads = Vec::new();
 

@@ -25,6 +25,10 @@ struct State {
     waiting: Vec<Request>,
     /// The last reader's, for the next one to have filled again.
     spare: Option<Box<Snapshot>>,
+    /// Somebody reads to the end.
+    followed: bool,
+    /// What was collected last of all, for those who do.
+    last: Option<Box<Snapshot>>,
     closed: bool,
 }
 
@@ -37,8 +41,7 @@ impl Readers {
             if state.closed {
                 return None;
             }
-            let spare = state.spare.take();
-            let blank = spare.unwrap_or_else(|| Box::new(Snapshot::new(Clock::system().now())));
+            let blank = state.spare.take().unwrap_or_else(blank);
             state.waiting.push((blank, answer));
         }
         stop.ask();
@@ -46,6 +49,16 @@ impl Readers {
         let result = read(&snapshot);
         self.0.lock().spare = Some(snapshot);
         Some(result)
+    }
+
+    /// As [`read`](Self::read), for who comes again and again: what the last tick collected is
+    /// still there after it.
+    pub(super) fn follow(&self, stop: &Stop, read: &mut dyn FnMut(&Snapshot)) {
+        self.0.lock().followed = true;
+        if self.read(stop, &mut *read).is_none() {
+            let last = self.0.lock().last.take();
+            last.iter().for_each(|snapshot| read(snapshot));
+        }
     }
 
     /// Called by the tick thread.
@@ -59,9 +72,18 @@ impl Readers {
     }
 
     /// Nobody will answer any more.
-    pub(super) fn close(&self) {
+    pub(super) fn close(&self, collector: &Collector) {
         let mut state = self.0.lock();
         state.closed = true;
+        if state.followed {
+            let mut last = state.spare.take().unwrap_or_else(blank);
+            collector.snapshot(&mut last);
+            state.last = Some(last);
+        }
         state.waiting.clear();
     }
+}
+
+fn blank() -> Box<Snapshot> {
+    Box::new(Snapshot::new(Clock::system().now()))
 }

@@ -124,9 +124,11 @@ impl Stop {
         true
     }
 
-    /// Told by the io thread when it gives up on something.
+    /// Told by a thread that gives up on something.
     pub(super) fn left_undelivered(&self, requests: u64, reason: String) {
-        self.state.lock().undelivered = Some((requests, reason));
+        let mut state = self.state.lock();
+        let before = state.undelivered.take().map_or(0, |(before, _)| before);
+        state.undelivered = Some((before + requests, reason));
     }
 
     pub(super) fn outcome(&self) -> Result<(), ShutdownError> {

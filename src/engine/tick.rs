@@ -21,7 +21,7 @@ use super::{
 use crate::{
     alert::{self, Notice, Notifier, Told},
     clock::{self, Clock, Moment},
-    event::{ResolveReason, Transition},
+    event::{ResolveReason, State, Transition},
     export::otlp::Health,
     registry::Collector,
     rule::{Evaluator, Status},
@@ -108,7 +108,7 @@ pub(super) fn run(mut ticker: Ticker, clock: &Clock) {
         }
     }
     ticker.shared.newcomers.close();
-    ticker.shared.readers.close();
+    ticker.shared.readers.close(&ticker.collector);
     // Closes the other threads' mailboxes.
     drop(ticker);
     stop.ended(NAME);
@@ -272,7 +272,11 @@ impl Ticker {
             if let Some(courier) = self.courier.as_ref().filter(|_| is_new) {
                 courier.alert(&errand);
             }
+            // Some keep their own books, and must not go on sending what has ended.
+            let step = &errand.transition;
+            let is_step = step.to == State::Firing || step.resolved.is_some();
             let again = match told {
+                Told::Nobody if is_new && is_step && step.hushed.is_some() => false,
                 Told::Nobody => continue,
                 Told::Everybody => false,
                 Told::Again => true,
@@ -296,7 +300,8 @@ impl Ticker {
 /// Whether both are the same step of alerts of one rule.
 fn goes_with(a: &Transition, b: &Transition) -> bool {
     let rule = |of: &Transition| (of.rule.group.clone(), of.rule.name.clone(), of.rule.severity);
-    (a.from, a.to, a.resolved) == (b.from, b.to, b.resolved) && rule(a) == rule(b)
+    (a.from, a.to, a.resolved, a.hushed) == (b.from, b.to, b.resolved, b.hushed)
+        && rule(a) == rule(b)
 }
 
 /// The wall clock was set, or stood still beside the monotonic one during a suspend.

@@ -4,6 +4,8 @@
 mod cache;
 mod metrics;
 pub(crate) mod native;
+#[cfg(feature = "otel-api-0-33")]
+pub(crate) mod otel;
 pub(crate) mod text;
 
 pub use self::metrics::Recorder;

@@ -112,7 +112,7 @@ impl Prometheus {
 /// What Python's own client makes of a page: `NAME{LABELS} VALUE` lines. `None`, said aloud,
 /// without that client.
 pub fn parsed_by_python(test: &str, page: &str) -> Option<String> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/python");
+    let path = stack::tools().unwrap_or_default().join("python");
     let python = |code: &str| {
         let mut command = Command::new("python3");
         command.env("PYTHONPATH", &path).env("PYTHONIOENCODING", "utf-8").arg("-c").arg(code);

@@ -18,13 +18,19 @@ use std::{
 /// How long a server may take to start, or data to show up, before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Where what was fetched is: of this package, or of the one it belongs to.
+pub fn tools() -> Option<PathBuf> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().map(|at| at.join(".tools")).find(|tools| tools.is_dir())
+}
+
 /// The server's binary. Without it the test is skipped, loudly; where `HIGHWATER_STACK_REQUIRED` is
 /// set, as in `.ci/run`, it fails instead.
 pub fn find(test: &str, server: &str) -> Option<PathBuf> {
     let named = std::env::var_os("HIGHWATER_STACK").map(PathBuf::from);
     let roots = match named {
         Some(root) => vec![root.clone(), root.join("bin")],
-        None => vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin")],
+        None => tools().into_iter().map(|tools| tools.join("bin")).collect(),
     };
     if let Some(found) = roots.iter().map(|root| root.join(server)).find(|path| path.is_file()) {
         return Some(found);

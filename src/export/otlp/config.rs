@@ -103,7 +103,7 @@ pub struct Error {
 }
 
 impl Error {
-    pub(super) fn new(
+    pub(crate) fn new(
         setting: impl Into<String>,
         value: impl Into<String>,
         allowed: impl Into<String>,
@@ -537,7 +537,7 @@ impl fmt::Debug for Target {
     }
 }
 
-pub(super) fn check_range(
+pub(crate) fn check_range(
     setting: &str,
     given: Duration,
     allowed: &RangeInclusive<Duration>,

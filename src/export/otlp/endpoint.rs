@@ -8,7 +8,7 @@ use super::config::{Error, Protocol};
 
 /// What becomes of an endpoint's path.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Path {
+pub(crate) enum Path {
     /// It is a base: the signal's path is appended.
     Append(&'static str),
     /// It is used as it is.
@@ -16,7 +16,7 @@ pub(super) enum Path {
 }
 
 /// The full URL, or what would be allowed.
-pub(super) fn parse_endpoint(text: &str, path: Path, protocol: Protocol) -> Result<String, String> {
+pub(crate) fn parse_endpoint(text: &str, path: Path, protocol: Protocol) -> Result<String, String> {
     const ALLOWED: &str =
         "http://HOST[:PORT][/PATH] or https://…, a base without user, query or fragment";
     let uri: Uri = text.trim().parse().map_err(|_| ALLOWED)?;
@@ -53,14 +53,14 @@ pub(super) fn parse_endpoint(text: &str, path: Path, protocol: Protocol) -> Resu
 }
 
 /// An address without the password it may hold.
-pub(super) fn shown(endpoint: &str) -> String {
+pub(crate) fn shown(endpoint: &str) -> String {
     match endpoint.rsplit_once('@') {
         Some((_, host)) => format!("\"…@{host}\""),
         None => format!("{endpoint:?}"),
     }
 }
 
-pub(super) fn is_loopback(url: &str) -> bool {
+pub(crate) fn is_loopback(url: &str) -> bool {
     let uri: Option<Uri> = url.parse().ok();
     let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
     let literal = host.trim_start_matches('[').trim_end_matches(']');
@@ -68,13 +68,13 @@ pub(super) fn is_loopback(url: &str) -> bool {
         || literal.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-pub(super) fn is_credential(header: &str) -> bool {
+pub(crate) fn is_credential(header: &str) -> bool {
     ["authorization", "cookie", "api-key", "apikey", "token", "secret", "password"]
         .iter()
         .any(|word| header.contains(word))
 }
 
-pub(super) fn check_header(setting: &str, name: &str, value: &str) -> Option<Error> {
+pub(crate) fn check_header(setting: &str, name: &str, value: &str) -> Option<Error> {
     if HeaderName::try_from(name).is_err() {
         let allowed = "a token of letters, digits and !#$%&'*+-.^_`|~";
         return Some(Error::new(setting, format!("named {name:?}"), allowed));

@@ -18,7 +18,7 @@ mod cadence;
 mod client;
 mod config;
 mod encode;
-mod endpoint;
+pub(crate) mod endpoint;
 mod env;
 mod health;
 mod intake;
@@ -27,6 +27,13 @@ mod resource;
 mod tests;
 
 pub use config::{Compression, Config, Error, Protocol, Spool, Temporality};
+
+#[cfg(any(feature = "alertmanager", feature = "webhook"))]
+pub(crate) use config::check_range;
+#[cfg(feature = "otel-sdk-0-33")]
+pub(crate) use encode::{gained, log_record};
+#[cfg(any(feature = "alertmanager", feature = "webhook", feature = "otel-sdk-0-33"))]
+pub(crate) use resource::random_u128;
 
 pub(crate) use client::{Exporter, Interrupt, Step};
 pub(crate) use encode::{advised_bounds, counts};

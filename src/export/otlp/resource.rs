@@ -6,7 +6,7 @@ use super::{
     config::Error,
     env::{Env, percent_decoded},
 };
-use crate::semconv;
+use crate::{name::Labels, semconv};
 
 const OTEL_SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 const OTEL_RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
@@ -105,6 +105,17 @@ impl Resource {
         self.text(semconv::SERVICE_INSTANCE_ID).unwrap_or_default()
     }
 
+    /// `job` and `instance`, as a Prometheus server makes them.
+    pub(crate) fn identity(&self) -> Labels {
+        let name = self.text(semconv::SERVICE_NAME).unwrap_or_default();
+        let job = match self.text(semconv::SERVICE_NAMESPACE) {
+            Some(namespace) => format!("{namespace}/{name}"),
+            None => name.to_owned(),
+        };
+        let instance = self.text(semconv::SERVICE_INSTANCE_ID).unwrap_or_default();
+        Labels::new([("job", job.as_str()), ("instance", instance)])
+    }
+
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
         self.iter().find_map(|(known, value)| match value {
             Value::Text(text) if known == key => Some(text.as_str()),
@@ -142,7 +153,7 @@ fn parse_attributes(text: &str) -> Result<Vec<(String, String)>, String> {
 }
 
 /// From the operating system; where even that is denied, from what differs between processes.
-pub(super) fn random_u128() -> u128 {
+pub(crate) fn random_u128() -> u128 {
     let mut bytes = [0; 16];
     match getrandom::fill(&mut bytes) {
         Ok(()) => u128::from_ne_bytes(bytes),

@@ -76,7 +76,7 @@ pub(super) fn explicit(all: &Distribution, bounds: &[f64]) -> HistogramDataPoint
 }
 
 /// What `now` has gained since `before`. Its extremes are not known.
-pub(super) fn gained(now: &Distribution, before: &Distribution) -> Distribution {
+pub(crate) fn gained(now: &Distribution, before: &Distribution) -> Distribution {
     let side = |now: &Buckets, before: &Buckets| {
         let mut gained = Buckets::default();
         for (index, count) in now.iter() {

@@ -6,8 +6,12 @@ mod history;
 mod logs;
 mod metrics;
 
+#[cfg(feature = "otel-sdk-0-33")]
+pub(crate) use histogram::gained;
 pub(crate) use histogram::{advised_bounds, counts};
 pub(super) use logs::logs;
+#[cfg(feature = "otel-sdk-0-33")]
+pub(crate) use logs::record as log_record;
 pub(super) use metrics::{Encoder, Shape};
 
 use opentelemetry_proto::tonic::{

@@ -1,0 +1,151 @@
+//! Our metrics as the SDK's instruments.
+
+use std::collections::HashMap;
+
+use opentelemetry::{
+    KeyValue,
+    metrics::{AsyncInstrument, Histogram, Meter},
+};
+
+use super::replay::Replay;
+use crate::{
+    name::Labels,
+    registry::{Data, Kind, Metric, Point, SeriesId, Snapshot},
+    sync::{Arc, Mutex},
+};
+
+/// All instruments, made as metrics appear.
+pub(super) struct Metrics {
+    meter: Meter,
+    /// By the metric's address, which its series keep alive.
+    known: HashMap<*const Metric, Instrument>,
+    round: u64,
+}
+
+// The addresses are keys and never followed.
+enum Instrument {
+    /// Asked by the SDK.
+    Observed(Arc<Mutex<Values>>),
+    Recorded(Histogram<f64>, HashMap<SeriesId, Recorded>),
+}
+
+struct Recorded {
+    attributes: Vec<KeyValue>,
+    replay: Replay,
+}
+
+/// What an observable's callback says.
+#[derive(Default)]
+struct Values {
+    round: u64,
+    series: HashMap<SeriesId, Value>,
+}
+
+struct Value {
+    attributes: Vec<KeyValue>,
+    data: Data,
+    round: u64,
+}
+
+impl Metrics {
+    pub(super) fn new(meter: Meter) -> Self {
+        Self { meter, known: HashMap::new(), round: 0 }
+    }
+
+    /// Brings all instruments up to date.
+    pub(super) fn update(&mut self, snapshot: &Snapshot) {
+        self.round += 1;
+        for point in &snapshot.points {
+            let metric = &point.series.metric;
+            let instrument = self
+                .known
+                .entry(std::ptr::from_ref(&**metric))
+                .or_insert_with(|| create(&self.meter, metric));
+            match (instrument, point.data) {
+                (Instrument::Observed(values), data) => values.lock().set(point, data, self.round),
+                (Instrument::Recorded(histogram, series), Data::Histogram(at)) => {
+                    let known = series.entry(point.series.id).or_insert_with(|| Recorded {
+                        attributes: attributes(&point.series.labels),
+                        replay: Replay::default(),
+                    });
+                    let Recorded { attributes, replay } = known;
+                    replay.say(snapshot.distribution(at), |value| {
+                        histogram.record(value, attributes);
+                    });
+                }
+                _ => {}
+            }
+        }
+        // Series that are absent now are not said any more.
+        for instrument in self.known.values() {
+            if let Instrument::Observed(values) = instrument {
+                values.lock().round = self.round;
+            }
+        }
+    }
+}
+
+impl Values {
+    fn set(&mut self, point: &Point, data: Data, round: u64) {
+        let value = self.series.entry(point.series.id).or_insert_with(|| Value {
+            attributes: attributes(&point.series.labels),
+            data,
+            round,
+        });
+        (value.data, value.round) = (data, round);
+    }
+
+    fn tell<T>(&self, observer: &dyn AsyncInstrument<T>, as_number: impl Fn(Data) -> Option<T>) {
+        for value in self.series.values().filter(|value| value.round == self.round) {
+            if let Some(number) = as_number(value.data) {
+                observer.observe(number, &value.attributes);
+            }
+        }
+    }
+}
+
+fn attributes(labels: &Labels) -> Vec<KeyValue> {
+    labels.iter().map(|(key, value)| KeyValue::new(key.to_owned(), value.to_owned())).collect()
+}
+
+fn whole(data: Data) -> Option<u64> {
+    if let Data::Integer(total) = data { Some(total) } else { None }
+}
+
+fn fraction(data: Data) -> Option<f64> {
+    match data {
+        Data::Integer(total) => Some(total as f64),
+        Data::Value(value) => Some(value),
+        Data::Histogram(_) => None,
+    }
+}
+
+fn create(meter: &Meter, metric: &Metric) -> Instrument {
+    let name = metric.name.to_string();
+    let (unit, help) = (metric.unit().as_str().to_owned(), metric.help().to_string());
+    let values = Arc::<Mutex<Values>>::default();
+    let theirs = values.clone();
+    macro_rules! observe {
+        ($method:ident, $as_number:expr) => {{
+            meter
+                .$method(name)
+                .with_unit(unit)
+                .with_description(help)
+                .with_callback(move |observer| theirs.lock().tell(observer, $as_number))
+                .build();
+            Instrument::Observed(values)
+        }};
+    }
+    match metric.kind {
+        Kind::Counter => observe!(u64_observable_counter, whole),
+        Kind::ObservedCounter => observe!(f64_observable_counter, fraction),
+        Kind::UpDownCounter | Kind::ObservedUpDown => {
+            observe!(f64_observable_up_down_counter, fraction)
+        }
+        Kind::Gauge => observe!(f64_observable_gauge, fraction),
+        Kind::Histogram(_) => {
+            let histogram = meter.f64_histogram(name).with_unit(unit).with_description(help);
+            Instrument::Recorded(histogram.build(), HashMap::new())
+        }
+    }
+}
