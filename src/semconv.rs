@@ -181,6 +181,13 @@ pub const PROCESS_UNIX_FILE_DESCRIPTOR_LIMIT: &str = "highwater.process.unix.fil
 pub const PROCESS_UNIX_FILE_DESCRIPTOR_UTILIZATION: &str =
     "highwater.process.unix.file_descriptor.utilization";
 
+/// Threads of all processes in the control group that is nearest to its limit of them.
+pub const TASK_COUNT: &str = "highwater.task.count";
+/// That limit: the tightest `pids.max`.
+pub const TASK_LIMIT: &str = "highwater.task.limit";
+/// Those threads as a share of it.
+pub const TASK_UTILIZATION: &str = "highwater.task.utilization";
+
 // System metrics: OpenTelemetry's are in development.
 
 /// The machine's memory by state.

@@ -645,6 +645,22 @@ fn the_baseline_preset_tells_slower_from_busier() {
 }
 
 #[test]
+fn the_thread_preset_fires_before_no_thread_can_be_started() {
+    let mut world = World::of(secs(1), preset::all(secs(1)));
+    let mut fired = 0;
+    for second in 0..400 {
+        // Up and down to 79% is a pool at work.
+        let share = if second < 200 { 0.6 + 0.19 * f64::from(second % 2) } else { 0.81 };
+        world.set(semconv::TASK_UTILIZATION, [], share);
+        world.step();
+        fired = world.steps.iter().filter(|t| t.to == State::Firing).count();
+        assert!(second >= 260 || fired == 0, "{second}");
+    }
+    assert_eq!(fired, 1);
+    assert_eq!(&*world.steps.last().unwrap().rule.name, "ThreadExplosion");
+}
+
+#[test]
 fn the_concurrency_preset_is_off_until_asked_for() {
     let on = Adjust { enabled: Some(true), ..Adjust::default() };
     let run = |switched: bool, throughput: u32| {

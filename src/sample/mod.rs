@@ -26,6 +26,8 @@ mod process;
 mod procfs;
 mod run;
 mod system;
+#[cfg(target_os = "linux")]
+mod tasks;
 
 pub use closure::{GaugeFn, gauge};
 pub(crate) use component::Components;

@@ -1,18 +1,19 @@
 //! This process: memory, CPU time, threads, descriptors, faults, age.
 
-#[cfg(target_os = "linux")]
-use super::procfs::Procfs;
 use super::{
     Failure, Meter, Sampler,
     backend::{Backend, Need, Origin},
     field::{Field, Fields, ratio},
 };
+#[cfg(target_os = "linux")]
+use super::{procfs::Procfs, tasks::TaskLimits};
 use crate::{registry::Kind, semconv};
 
 /// This process as it is seen from inside: `process.*`. On by default.
 ///
 /// Resident, anonymous, virtual and swapped memory, the high-water mark, CPU time, threads, open
-/// descriptors and their limit, page faults, uptime. On Linux from `/proc/self/stat` and
+/// descriptors and their limit, page faults, uptime, and how near the control group is to the
+/// threads it allows. On Linux from `/proc/self/stat` and
 /// `status`, about 20 µs a tick; before Linux 6.2 descriptors have to be listed, about a
 /// microsecond for each, and are then counted the more rarely the more there are. Elsewhere
 /// through `sysinfo`, which knows memory, CPU time (without `cpu.mode`) and uptime.
@@ -22,7 +23,7 @@ use crate::{registry::Kind, semconv};
 /// # Ok::<(), highwater::Error>(())
 /// ```
 pub fn process() -> Process {
-    Process { origin: Origin::default(), backend: None, fields: None }
+    Process::of(Origin::default())
 }
 
 /// See [`process`].
@@ -31,6 +32,20 @@ pub struct Process {
     pub(super) origin: Origin,
     backend: Option<Backend>,
     fields: Option<Fields<Reading>>,
+    #[cfg(target_os = "linux")]
+    limits: TaskLimits,
+}
+
+impl Process {
+    fn of(origin: Origin) -> Self {
+        Self {
+            origin,
+            backend: None,
+            fields: None,
+            #[cfg(target_os = "linux")]
+            limits: TaskLimits::default(),
+        }
+    }
 }
 
 /// What there is to know; `None` where this system does not tell.
@@ -53,6 +68,9 @@ pub(super) struct Reading {
     pub(super) major_faults: Option<u64>,
     /// Seconds.
     pub(super) uptime: Option<f64>,
+    /// Tasks of the control group nearest to its limit of them, and that limit.
+    pub(super) tasks: Option<u64>,
+    pub(super) task_limit: Option<u64>,
 }
 
 impl Sampler for Process {
@@ -62,6 +80,10 @@ impl Sampler for Process {
 
     fn start(&mut self, meter: &mut Meter) -> Result<(), Failure> {
         self.backend = Some(self.origin.open(Need::Process)?);
+        #[cfg(target_os = "linux")]
+        if let Some(Backend::Linux(procfs)) = &self.backend {
+            self.limits = TaskLimits::open(procfs.root());
+        }
         self.fields = Some(Fields::resolve(FIELDS, meter));
         Ok(())
     }
@@ -72,7 +94,11 @@ impl Sampler for Process {
         };
         let reading = match backend {
             #[cfg(target_os = "linux")]
-            Backend::Linux(procfs) => read(procfs)?,
+            Backend::Linux(procfs) => {
+                let tightest = self.limits.tightest();
+                let (tasks, task_limit) = tightest.map(|of| (of.count, of.limit)).unzip();
+                Reading { tasks, task_limit, ..read(procfs)? }
+            }
             Backend::Portable(portable) => portable.process()?,
         };
         fields.publish(&reading);
@@ -106,6 +132,8 @@ fn read(procfs: &Procfs) -> Result<Reading, Failure> {
         descriptor_limit: process::getrlimit(process::Resource::Nofile).current,
         minor_faults: Some(stat.minor_faults),
         major_faults: Some(stat.major_faults),
+        tasks: None,
+        task_limit: None,
         uptime: Some((since_boot - seconds(stat.start_time)).max(0.0)),
     })
 }
@@ -239,6 +267,30 @@ const FIELDS: &[Field<Reading>] = &[
         label: None,
         value: |r| r.uptime,
     },
+    Field {
+        name: semconv::TASK_COUNT,
+        kind: Kind::ObservedUpDown,
+        unit: "{task}",
+        help: "Threads of all processes in the control group nearest to its limit of them.",
+        label: None,
+        value: |r| Some(r.tasks? as f64),
+    },
+    Field {
+        name: semconv::TASK_LIMIT,
+        kind: Kind::ObservedUpDown,
+        unit: "{task}",
+        help: "How many there may be (pids.max).",
+        label: None,
+        value: |r| Some(r.task_limit? as f64),
+    },
+    Field {
+        name: semconv::TASK_UTILIZATION,
+        kind: Kind::Gauge,
+        unit: "1",
+        help: "Their share of that limit: at 1 no thread can be started.",
+        label: None,
+        value: |r| ratio(r.tasks?, r.task_limit?),
+    },
 ];
 
 #[cfg(all(test, target_os = "linux"))]
@@ -254,7 +306,7 @@ mod tests {
 
     fn unshared(root: &str) -> Process {
         let procfs = Some(Procfs::at(Path::new(root), Duration::ZERO));
-        Process { origin: Origin { procfs }, backend: None, fields: None }
+        Process::of(Origin { procfs })
     }
 
     /// Other tests run beside this one: tries until nothing changed while it looked.

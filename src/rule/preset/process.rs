@@ -8,7 +8,18 @@ use crate::{
 };
 
 pub(super) fn rules() -> Vec<Rule> {
-    file_descriptors().into()
+    let mut rules: Vec<Rule> = file_descriptors().into();
+    rules.push(threads());
+    rules
+}
+
+fn threads() -> Rule {
+    alert("ThreadExplosion")
+        .when(ratio(semconv::TASK_UTILIZATION).above(0.80).clear_below(0.70))
+        .hold_for(seconds(60))
+        .severity(Severity::Warning)
+        .summary("{{ value }} of the threads that the control group allows are there")
+        .description("Group threads by name; a full blocking pool means a slow dependency.")
 }
 
 fn file_descriptors() -> [Rule; 2] {
