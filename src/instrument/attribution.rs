@@ -62,7 +62,7 @@ static SUMS: [Shard; SHARDS] = [const {
 }; SHARDS];
 
 /// The components that ever entered a scope in this process, from owner 1 on.
-static NAMES: Mutex<Vec<Arc<str>>> = Mutex::new(Vec::new());
+static NAMES: Mutex<Names> = Mutex::new(Names(Vec::new()));
 
 thread_local! {
     // Without a destructor: it can be read as long as the thread runs any code at all.
@@ -136,20 +136,32 @@ pub(super) fn heap(owner: Owner) -> Heap {
     }
 }
 
+/// Owners by name.
+struct Names(Vec<Arc<str>>);
+
+impl Names {
+    /// Nobody once there are too many; and whether this is the first too many. That name is kept, as
+    /// a sign that it was told.
+    fn owner(&mut self, name: &Arc<str>) -> (Owner, bool) {
+        let known = self.0.iter().position(|known| known == name);
+        let owner = Owner::try_from(known.unwrap_or(self.0.len()) + 1);
+        let is_new = known.is_none() && self.0.len() < OWNERS;
+        if is_new {
+            self.0.push(name.clone());
+        }
+        (owner.unwrap_or(NOBODY), is_new && owner.is_err())
+    }
+}
+
 /// The owner of this name in this process.
 pub(super) fn owner(name: &Arc<str>) -> Owner {
-    let mut names = NAMES.lock();
-    let known = names.iter().position(|known| known == name);
-    let at = known.unwrap_or(names.len());
-    let Some(owner) = Owner::try_from(at + 1).ok() else {
+    let (owner, is_first_too_many) = NAMES.lock().owner(name);
+    // Not while the names are locked: a logger may have a component of its own.
+    if is_first_too_many {
         log::warn!(
-            "highwater: {} components allocate, the limit: what {name:?} allocates is not attributed",
+            "highwater: {} components have scopes, the limit: what {name:?} and further ones allocate is not attributed",
             OWNERS - 1
         );
-        return NOBODY;
-    };
-    if known.is_none() {
-        names.push(name.clone());
     }
     owner
 }
@@ -266,6 +278,20 @@ mod tests {
         component.retire();
         let _scope = component.enter();
         assert_eq!(current(), NOBODY);
+    }
+
+    #[test]
+    fn what_is_too_many_is_nobody_s_and_known_names_stay() {
+        let mut names = Names(Vec::new());
+        let mut owner = |name: String| names.owner(&Arc::from(name));
+        assert_eq!(owner("first".to_owned()), (1, false));
+        let told: usize = (0..600).map(|at| usize::from(owner(format!("owner{at}")).1)).sum();
+        assert_eq!(told, 1);
+        assert_eq!(owner("owner253".to_owned()), (255, false));
+        assert_eq!(owner("owner254".to_owned()), (NOBODY, false));
+        assert_eq!(owner("owner599".to_owned()), (NOBODY, false));
+        assert_eq!(owner("first".to_owned()), (1, false));
+        assert_eq!(names.0.len(), OWNERS);
     }
 
     #[test]

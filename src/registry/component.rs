@@ -29,6 +29,31 @@ struct State {
 }
 
 impl Components {
+    /// The component of this name, whether it is the overflow, and whether it is new.
+    fn add(&self, name: &str, limit: usize) -> (Component, bool, bool) {
+        let mut state = self.state.write();
+        if let Some(known) = state.by_name.get(name) {
+            return (known.clone(), false, false);
+        }
+        let is_overflow = state.by_name.len() >= limit;
+        if is_overflow && let Some(overflow) = &state.overflow {
+            return (overflow.clone(), true, false);
+        }
+        let made = if is_overflow {
+            let labels = Labels::new([(semconv::OTEL_METRIC_OVERFLOW, "true")]);
+            let made = state.add(Arc::from("overflow"), labels);
+            state.overflow = Some(made.clone());
+            made
+        } else {
+            let name = Arc::<str>::from(name);
+            let made = state.add(name.clone(), Labels::new([(semconv::COMPONENT_NAME, &*name)]));
+            state.by_name.insert(name, made.clone());
+            made
+        };
+        self.known.store(state.all.len(), Ordering::Release);
+        (made, is_overflow, true)
+    }
+
     pub(super) fn retire(&self) {
         let mut state = self.state.write();
         state.retired = true;
@@ -53,32 +78,19 @@ impl Registry {
         if let Some(known) = self.components.state.read().by_name.get(name) {
             return known.clone();
         }
-        let mut state = self.components.state.write();
-        if let Some(known) = state.by_name.get(name) {
-            return known.clone();
-        }
-        let made = if state.by_name.len() < self.limit {
-            let name = Arc::<str>::from(name);
-            let made = state.add(name.clone(), Labels::new([(semconv::COMPONENT_NAME, &*name)]));
-            state.by_name.insert(name, made.clone());
-            made
-        } else {
+        let (found, is_overflow, is_new) = self.components.add(name, self.limit);
+        if is_overflow {
             self.drops.count(DropReason::Cardinality);
-            if let Some(overflow) = &state.overflow {
-                return overflow.clone();
-            }
+        }
+        // Not while anything is locked: a logger may have a component of its own.
+        if is_overflow && is_new {
             log::warn!(
                 "highwater: there are {} components, the limit: further ones are one together, with {}=\"true\"",
                 self.limit,
                 semconv::OTEL_METRIC_OVERFLOW
             );
-            let labels = Labels::new([(semconv::OTEL_METRIC_OVERFLOW, "true")]);
-            let made = state.add(Arc::from("overflow"), labels);
-            state.overflow = Some(made.clone());
-            made
-        };
-        self.components.known.store(state.all.len(), Ordering::Release);
-        made
+        }
+        found
     }
 
     /// Calls `with` on the components from the `known`th on.
