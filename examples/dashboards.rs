@@ -5,9 +5,11 @@
 //! DIR/grafana/prometheus/…          dashboards and provisioning, for native histograms
 //! DIR/grafana/prometheus-classic/…  for classic buckets
 //! DIR/grafana/victoriametrics/…
+//! DIR/prometheus/rules.yaml         what only a server can watch
+//! DIR/runbook.md                    a section for each rule
 //! ```
 
-use std::{env, error::Error, path::PathBuf, time::Duration};
+use std::{env, error::Error, fs, path::PathBuf, time::Duration};
 
 use highwater::{
     Builder, Highwater,
@@ -42,6 +44,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             file.write_to(directory.join("grafana").join(flavor.as_str()))?;
         }
     }
+    let rules = directory.join("prometheus");
+    fs::create_dir_all(&rules)?;
+    fs::write(rules.join("rules.yaml"), generate::prometheus_rules(&builder)?)?;
+    fs::write(directory.join("runbook.md"), generate::runbook(&builder)?)?;
     println!("written to {}", directory.display());
     Ok(())
 }

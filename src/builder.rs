@@ -12,8 +12,10 @@ use crate::{
     front,
     generate::Outline,
     handle::{self, Highwater},
+    history::History,
     name::{Labels, Unit},
     registry::{DEFAULT_CARDINALITY_LIMIT, Registry},
+    report::{Keeper, Source},
     rule::{self, Adjust, DEFAULT_BUDGET, Evaluator, Rule},
     sample::{self, Sampler},
     sync::Arc,
@@ -50,6 +52,7 @@ pub struct Builder {
     bridges: Vec<Sink>,
     export: otlp::Config,
     runbooks: Option<String>,
+    report: Option<Keeper>,
 }
 
 impl Builder {
@@ -70,6 +73,7 @@ impl Builder {
             bridges: Vec::new(),
             export: otlp::from_env(),
             runbooks: None,
+            report: None,
         }
     }
 
@@ -163,6 +167,12 @@ impl Builder {
         reason: &str,
     ) -> Self {
         self.maintenance.push((when.to_owned(), Labels::new(matchers), reason.to_owned()));
+        self
+    }
+
+    /// Writes a [page](crate::report) when an alert fires; not by default.
+    pub fn report(mut self, to: Keeper) -> Self {
+        self.report = Some(to);
         self
     }
 
@@ -300,6 +310,7 @@ impl Builder {
         if let Err(wrong) = evaluator {
             problems.extend(wrong.into_iter().map(Problem::Rule));
         }
+        problems.extend(self.report.iter().flat_map(Keeper::problems));
         let mistakes = self.sinks.iter().flat_map(Sink::check).chain(self.export.check());
         problems.extend(mistakes.map(Problem::Export));
         problems
@@ -346,7 +357,8 @@ impl Builder {
         if env.disabled {
             log::info!("highwater: switched off by the environment");
             registry.retire();
-            return Ok(Highwater::new(registry, &rules, None));
+            let source = source(&self.service, &rules, self.tick);
+            return Ok(Highwater::new(registry, source, None));
         }
         let mut mistakes = env.mistakes;
         let tick = env.tick.unwrap_or(self.tick);
@@ -395,7 +407,8 @@ impl Builder {
         });
         let maintenance = maintenance.collect();
 
-        let handle_rules = rules.clone();
+        let source = source(&self.service, &rules, tick);
+        sinks.extend(self.report.map(|keeper| keeper.sink(source.clone())));
         if export.is_none() {
             // Its name stays known, so that code that watches it runs anywhere.
             rules.retain(|rule| !rule::preset::needs_endpoint(rule));
@@ -416,9 +429,17 @@ impl Builder {
             silence_file: env.silence_file,
             maintenance,
             mistakes: mistakes.len() as u64,
+            history: source.history.clone(),
         });
-        Ok(Highwater::new(registry, &handle_rules, Some(engine)))
+        Ok(Highwater::new(registry, source, Some(engine)))
     }
+}
+
+/// What a page is written from.
+fn source(service: &str, rules: &[Rule], tick: Duration) -> Source {
+    let now = Clock::system().now();
+    let history = History::shared(tick, now);
+    Source { service: Arc::from(service), rules: Arc::from(rules), history }
 }
 
 /// The rules with an operator's change to all of a name; a change that does not fit is refused

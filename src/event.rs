@@ -1,7 +1,12 @@
 //! What an alert's transition is, for everyone above: rules make them, sinks and exporters carry
 //! them.
 
+mod evidence;
+
 use std::{fmt, sync::Arc, time::SystemTime};
+
+pub(crate) use evidence::short;
+pub use evidence::{Cause, Evidence, Fact};
 
 use crate::name::{Labels, Unit};
 
@@ -185,4 +190,6 @@ pub struct Transition {
     pub description: String,
     /// Why the sinks were not told of it when it happened, if they were not.
     pub hushed: Option<Hush>,
+    /// What explains it; only when it begins to hold and when it fires.
+    pub evidence: Option<Arc<Evidence>>,
 }

@@ -13,7 +13,7 @@ use crate::{
     instrument::{Component, Counter, Gauge, Histogram, UpDownCounter},
     name::Labels,
     registry::Registry,
-    rule::Rule,
+    report::{Report, Source},
     sample::Sampler,
     sync::{Arc, RwLock},
 };
@@ -43,6 +43,7 @@ struct Instance {
     registry: Arc<Registry>,
     /// The names of its rules, sorted.
     alerts: Vec<String>,
+    source: Source,
     /// None when the environment switched it off.
     engine: Option<Engine>,
 }
@@ -55,11 +56,11 @@ impl Highwater {
         Builder::new(service)
     }
 
-    pub(crate) fn new(registry: Arc<Registry>, rules: &[Rule], engine: Option<Engine>) -> Self {
-        let mut alerts: Vec<_> = rules.iter().map(|rule| rule.name().to_owned()).collect();
+    pub(crate) fn new(registry: Arc<Registry>, source: Source, engine: Option<Engine>) -> Self {
+        let mut alerts: Vec<_> = source.rules.iter().map(|rule| rule.name().to_owned()).collect();
         alerts.sort();
         alerts.dedup();
-        Self(Arc::new(Instance { registry, alerts, engine }))
+        Self(Arc::new(Instance { registry, alerts, source, engine }))
     }
 
     /// Names a query of a database: `hw.query("orders_by_user").system("sqlite").build()`.
@@ -252,6 +253,20 @@ impl Highwater {
     pub fn render_prometheus(&self) -> String {
         let engine = self.0.engine.as_ref();
         engine.map_or_else(|| "# EOF\n".to_owned(), |engine| engine.exposition())
+    }
+
+    /// The last minutes on one page, for people: take it before [`shutdown`](Self::shutdown), or
+    /// after a load test. Costs a copy of what is kept for it, about a megabyte at most.
+    ///
+    /// ```
+    /// let hw = highwater::Highwater::builder("doc").start()?;
+    /// let directory = std::env::temp_dir();
+    /// hw.report().write_to(directory.join("highwater-doc.html"))?;
+    /// # std::fs::remove_file(directory.join("highwater-doc.html"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn report(&self) -> Report {
+        self.0.source.report()
     }
 
     /// Whether the environment switched this instance off: handles do nothing, no thread runs.

@@ -27,6 +27,7 @@ mod registry;
 // 3: written by our own thread.
 pub mod sample;
 // 4: snapshots over time.
+mod history;
 mod window;
 // 5: pure; time and data are arguments.
 pub mod rule;
@@ -41,6 +42,7 @@ mod env;
 mod error;
 pub mod generate;
 mod handle;
+pub mod report;
 mod site;
 // The balconies: other people's crates.
 pub mod integrate;

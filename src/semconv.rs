@@ -393,6 +393,10 @@ pub const ALERT_SUMMARY: &str = "highwater.alert.summary";
 pub const ALERT_DESCRIPTION: &str = "highwater.alert.description";
 /// The runbook's address.
 pub const ALERT_RUNBOOK: &str = "highwater.alert.runbook";
+/// What may be behind it, the likeliest first: texts.
+pub const ALERT_CAUSES: &str = "highwater.alert.causes";
+/// Figures that explain it, as they were when it began or fired: texts.
+pub const ALERT_EVIDENCE: &str = "highwater.alert.evidence";
 /// Why the sinks are not told of it when it happens: `silence`, `maintenance`, `deploy`,
 /// `inhibited`, `flapping`. As a metric, how many transitions were not, by `reason`.
 pub const ALERT_HUSHED: &str = "highwater.alert.hushed";

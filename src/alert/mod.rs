@@ -2,6 +2,7 @@
 //! are told of every [`Transition`], silences that keep the sinks quiet.
 
 mod channel;
+mod evidence;
 mod maintenance;
 mod notify;
 mod remote;
@@ -9,12 +10,15 @@ mod silence;
 mod sink;
 mod watch;
 
-pub use crate::event::{Hush, ResolveReason, RuleInfo, Severity, State, Transition};
+pub use crate::event::{
+    Cause, Evidence, Fact, Hush, ResolveReason, RuleInfo, Severity, State, Transition,
+};
 pub use channel::{Alerts, channel};
 pub use silence::{Deploying, Silence};
 pub use sink::{Sink, to_fn, to_group_fn, to_log};
 pub use watch::{UnknownAlert, Watch};
 
+pub(crate) use evidence::gather as gather_evidence;
 pub(crate) use maintenance::Window;
 pub(crate) use notify::{Notice, Notifier, Told};
 pub(crate) use remote::Speaker;

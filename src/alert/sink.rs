@@ -241,6 +241,11 @@ impl Transition {
         if !first {
             f.write_str("}")?;
         }
+        if let (State::Firing, Some(evidence)) = (self.to, &self.evidence)
+            && let Some(cause) = evidence.likeliest()
+        {
+            write!(f, "; likely: {cause}")?;
+        }
         if let (State::Firing, Some(runbook)) = (self.to, &self.rule.runbook) {
             write!(f, " (runbook: {runbook})")?;
         }
@@ -282,6 +287,7 @@ pub(crate) mod testing {
             summary: "90% in use".into(),
             description: String::new(),
             hushed: None,
+            evidence: None,
         })
     }
 }

@@ -45,6 +45,7 @@ use crate::{
         otlp::{self, Exporter, Interrupt},
         prometheus::Exposition,
     },
+    history,
     name::Labels,
     registry::Registry,
     rule::Evaluator,
@@ -76,6 +77,7 @@ pub(crate) struct Plan {
     pub(crate) silence_file: Option<PathBuf>,
     pub(crate) maintenance: Vec<Recurring>,
     pub(crate) mistakes: u64,
+    pub(crate) history: history::Shared,
 }
 
 /// Rounds that have not come for so long are a problem.
@@ -209,6 +211,7 @@ impl Engine {
                 silence_file: plan.silence_file,
                 tick: plan.tick,
                 mistakes: plan.mistakes,
+                history: plan.history,
                 losses,
                 now,
             },

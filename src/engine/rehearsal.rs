@@ -59,6 +59,7 @@ impl Rehearsal {
             mistakes: 0,
             losses: shared.losses.clone(),
             now: moment(Duration::ZERO),
+            history: crate::history::History::shared(tick, moment(Duration::ZERO)),
         };
         let ticker = tick::Ticker::new(shared.clone(), parts);
         Ok(Self { ticker, shared, tick, now: Duration::ZERO })

@@ -23,6 +23,7 @@ use crate::{
     clock::{self, Clock, Moment},
     event::{ResolveReason, State, Transition},
     export::otlp::Health,
+    history::{self, History, Scribe},
     registry::Collector,
     rule::{Evaluator, Status},
     sample::{Glanced, Sampler, Samplers},
@@ -51,6 +52,7 @@ pub(super) struct Parts {
     pub(super) mistakes: u64,
     pub(super) losses: Arc<Losses>,
     pub(super) now: Moment,
+    pub(super) history: history::Shared,
 }
 
 /// Everything the tick thread owns.
@@ -62,6 +64,7 @@ pub(super) struct Ticker {
     next_glance: Option<Duration>,
     collector: Collector,
     foresight: Foresight,
+    scribe: Scribe,
     rules: Evaluator,
     alerts: AlertSeries,
     telemetry: Telemetry,
@@ -135,6 +138,7 @@ impl Ticker {
             next_glance: None,
             collector: Collector::new(registry.clone(), parts.now),
             foresight: Foresight::new(registry.clone()),
+            scribe: Scribe::new(parts.history),
             rules: parts.rules,
             alerts: AlertSeries::new(registry.clone()),
             telemetry: Telemetry::new(
@@ -199,6 +203,7 @@ impl Ticker {
         if jumped(self.last, at) {
             log::warn!("highwater: the clock jumped or the machine slept: windows start anew");
             self.foresight.discontinuity();
+            self.scribe.with(History::discontinuity);
             self.rules.discontinuity(at);
         }
         self.last = at;
@@ -211,8 +216,10 @@ impl Ticker {
         }
         self.next_glance = self.samplers.run(at);
         self.telemetry.publish(&self.shared.silences, self.notifier.hushed(), at);
-        self.collector.collect_for(at, |series| self.rules.wants(series));
+        self.collector
+            .collect_for(at, |series| self.rules.wants(series) || self.scribe.wants(series));
         self.foresight.observe(at, self.collector.series(), self.collector.frame());
+        self.scribe.observe(at, self.collector.series(), self.collector.frame());
         self.rules.observe(self.collector.series(), self.collector.frame());
         self.rules.evaluate(at, &mut self.transitions);
         self.telemetry.judge(&self.rules, at);
@@ -256,8 +263,27 @@ impl Ticker {
         }));
     }
 
+    /// Gives what begins its evidence, and remembers what happened.
+    fn explain(&mut self) {
+        if self.transitions.is_empty() {
+            return;
+        }
+        let transitions = &mut self.transitions;
+        self.scribe.with(|history| {
+            for transition in transitions {
+                if let Some(evidence) = alert::gather_evidence(transition, history) {
+                    let evidence = Some(Arc::new(evidence));
+                    *transition =
+                        Arc::new(Transition { evidence, ..Transition::clone(transition) });
+                }
+                history.note(transition);
+            }
+        });
+    }
+
     /// Exports what happened, and tells the sinks what is news to them.
     fn tell(&mut self, at: Moment) {
+        self.explain();
         let rules = &self.rules;
         self.notifier.decide(
             self.transitions.drain(..),
@@ -358,6 +384,7 @@ mod tests {
                 mistakes: 0,
                 losses,
                 now,
+                history: History::shared(SECOND, now),
             };
             Self { ticker: Ticker::new(shared, parts), mono: Duration::ZERO, wall, alerts }
         }

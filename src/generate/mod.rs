@@ -2,14 +2,12 @@
 //! anything: dashboards, rules for a Prometheus server, a runbook.
 //!
 //! ```
-//! # #[cfg(feature = "generate")] {
 //! use highwater::{Highwater, generate};
 //!
 //! let builder = Highwater::builder("veltrix").runbooks("https://runbooks.example/veltrix.md");
-//! for file in generate::grafana(&builder)?.files() {
-//!     println!("{}: {} bytes", file.path, file.text.len());
-//! }
-//! # }
+//! let runbook = generate::runbook(&builder)?;
+//! let rules = generate::prometheus_rules(&builder)?;
+//! assert!(runbook.contains("## MemoryNearLimit") && rules.contains("HighwaterDeadMan"));
 //! # Ok::<(), highwater::Error>(())
 //! ```
 //!
@@ -19,13 +17,18 @@
 #[cfg(feature = "generate")]
 mod grafana;
 mod outline;
-#[cfg(feature = "generate")]
+mod runbook;
 mod series;
+mod server_rules;
 
 #[cfg(feature = "generate")]
 pub use grafana::{Flavor, Grafana, grafana};
 
+pub use runbook::runbook;
+pub use server_rules::prometheus_rules;
+
 pub(crate) use outline::Outline;
+pub(crate) use runbook::{Advice, advice};
 
 /// A file that was written, by its path within whatever folder it goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]

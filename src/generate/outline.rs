@@ -1,5 +1,4 @@
 //! What a builder says, as far as what is generated depends on it.
-#![cfg_attr(not(feature = "generate"), allow(dead_code))]
 
 use crate::{builder::Builder, error::Error, rule::Rule};
 #[cfg(feature = "generate")]

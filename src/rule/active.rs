@@ -361,6 +361,7 @@ impl Alert {
             summary: rule.summary.fill(&fill),
             description: rule.description.fill(&fill),
             hushed: None,
+            evidence: None,
         })
     }
 }

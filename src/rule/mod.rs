@@ -46,7 +46,6 @@ mod memory;
 pub(crate) mod naming;
 mod number;
 mod objective;
-#[cfg(feature = "generate")]
 mod outline;
 mod past;
 mod plan;
@@ -75,3 +74,4 @@ pub(crate) use crate::window::DEFAULT_BUDGET;
 pub(crate) use evaluator::{Evaluator, Status};
 #[cfg(feature = "generate")]
 pub(crate) use outline::Edge;
+pub(crate) use template::readable;

@@ -4,6 +4,7 @@ use super::{
     builder::Rule,
     expr::{BinaryOp, Expr},
 };
+#[cfg(feature = "generate")]
 use crate::name::Unit;
 
 /// A value of a metric past which a rule holds.
@@ -20,6 +21,7 @@ impl Rule {
         self.condition.as_ref().map_or_else(String::new, |condition| condition.raise().to_string())
     }
 
+    #[cfg(feature = "generate")]
     /// The unit of its value, as far as it is known before there are samples.
     pub(crate) fn unit(&self) -> Unit {
         self.condition.as_ref().map_or(Unit::NONE, |condition| condition.quantity().unit())

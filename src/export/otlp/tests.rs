@@ -110,5 +110,6 @@ fn transition(from: State, to: State) -> Arc<Transition> {
         summary: "87.5% of the memory limit is in use".into(),
         description: String::new(),
         hushed: None,
+        evidence: None,
     })
 }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use opentelemetry_proto::tonic::{
     collector::logs::v1::ExportLogsServiceRequest,
-    common::v1::AnyValue,
+    common::v1::{AnyValue, ArrayValue, KeyValue},
     logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber},
     resource::v1::Resource as ResourceMessage,
 };
@@ -40,6 +40,12 @@ pub(crate) fn logs(
     let resource_logs =
         vec![ResourceLogs { resource: Some(resource.clone()), scope_logs, ..Default::default() }];
     Some(ExportLogsServiceRequest { resource_logs })
+}
+
+/// An array of texts; nothing if there are none.
+fn texts_of<'a>(key: &str, texts: impl Iterator<Item = &'a String>) -> Option<KeyValue> {
+    let values: Vec<_> = texts.map(|one| AnyValue { value: Some(text(one)) }).collect();
+    (!values.is_empty()).then(|| attribute(key, Any::ArrayValue(ArrayValue { values })))
 }
 
 pub(crate) fn record(transition: &Transition, observed: SystemTime, uid: u128) -> LogRecord {
@@ -81,6 +87,12 @@ pub(crate) fn record(transition: &Transition, observed: SystemTime, uid: u128) -
     attributes.extend(present.map(|(key, value)| attribute(key, Any::DoubleValue(value))));
     if let Some(since) = since {
         attributes.push(attribute(semconv::ALERT_STARTED_AT, text(rfc3339(since))));
+    }
+    if let Some(evidence) = &transition.evidence {
+        let causes = evidence.causes.iter().map(|cause| &cause.text);
+        let facts = evidence.facts.iter().map(|fact| &fact.text);
+        attributes.extend(texts_of(semconv::ALERT_CAUSES, causes));
+        attributes.extend(texts_of(semconv::ALERT_EVIDENCE, facts));
     }
     attributes.extend(
         transition

@@ -1,0 +1,213 @@
+//! The last minutes, and in outline the last hour, of what people ask about first: kept so that an
+//! alert can say what explains it and a page can show what happened, when nothing else is at hand.
+//!
+//! Not the rules' windows, which hold what rules select and no more. Here are a few known series,
+//! at [`COLUMNS`] points: a tick each at first, and wider as time goes, up to [`WIDEST`], after
+//! which the oldest are dropped. Bounded: [`MOST_LINES`] lines and [`MOST_TIMINGS`] timed things,
+//! what comes later is counted as left out.
+//!
+//! The tick thread writes, and allocates only when a series is first seen. Whoever reads takes a
+//! [`Clone`] of it under the lock: the tick waits for that no longer than [`PATIENCE`].
+
+mod columns;
+mod line;
+mod timing;
+
+use std::{collections::VecDeque, time::Duration};
+
+pub(crate) use self::{
+    columns::{COLUMNS, Columns},
+    line::Line,
+    timing::{Counts, Kind as TimingKind, SPAN, Timing, upper_bound},
+};
+use crate::{
+    clock::Moment,
+    event::{State, Transition},
+    registry::{Frame, Reading, Series, SeriesId},
+    sync::{Arc, Mutex},
+};
+
+/// How long a column becomes at most: an hour is not seen here, sixteen minutes are.
+const WIDEST: Duration = Duration::from_secs(4);
+const MOST_LINES: usize = 256;
+const MOST_TIMINGS: usize = 64;
+/// Transitions kept, and alerts known to fire.
+const MOST_TRANSITIONS: usize = 64;
+/// How long the tick waits for a reader.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// Shared by the tick thread, which writes, and whoever asks.
+pub(crate) type Shared = Arc<Mutex<History>>;
+
+#[derive(Debug, Clone)]
+pub(crate) struct History {
+    pub(crate) at: Moment,
+    pub(crate) columns: Columns,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) timings: Vec<Timing>,
+    /// Oldest first.
+    pub(crate) transitions: VecDeque<Arc<Transition>>,
+    /// The transition each firing alert began with.
+    pub(crate) firing: Vec<Arc<Transition>>,
+    /// Series that found no room.
+    pub(crate) left_out: usize,
+}
+
+/// The tick thread's hold on it.
+#[derive(Debug)]
+pub(crate) struct Scribe {
+    shared: Shared,
+    /// By series: whether it is a histogram that is followed.
+    wanted: Vec<bool>,
+}
+
+impl Scribe {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self { shared, wanted: Vec::new() }
+    }
+
+    /// Whether a histogram's delta should be in the next frame.
+    pub(crate) fn wants(&self, series: SeriesId) -> bool {
+        self.wanted.get(series.index()).copied().unwrap_or(false)
+    }
+
+    /// Takes a tick in; one that a reader holds up for too long is left out.
+    pub(crate) fn observe(&mut self, at: Moment, series: &[Arc<Series>], frame: &Frame) {
+        let wanted = &mut self.wanted;
+        History::with(&self.shared, |history| {
+            for new in series.get(wanted.len()..).unwrap_or_default() {
+                wanted.push(history.meet(new));
+            }
+            history.observe(at, frame);
+        });
+    }
+
+    /// Works on what is kept, if no reader holds it up.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut History) -> T) -> Option<T> {
+        History::with(&self.shared, work)
+    }
+}
+
+impl History {
+    pub(crate) fn new(tick: Duration, at: Moment) -> Self {
+        Self {
+            at,
+            columns: Columns::new(tick, WIDEST),
+            lines: Vec::new(),
+            timings: Vec::new(),
+            transitions: VecDeque::with_capacity(MOST_TRANSITIONS),
+            firing: Vec::with_capacity(MOST_TRANSITIONS),
+            left_out: 0,
+        }
+    }
+
+    pub(crate) fn shared(tick: Duration, at: Moment) -> Shared {
+        Arc::new(Mutex::new(Self::new(tick, at)))
+    }
+
+    /// Works on it if no reader keeps it for longer than it may.
+    fn with<T>(shared: &Shared, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        Some(work(&mut *shared.try_lock_for(PATIENCE)?))
+    }
+
+    /// The clock jumped: what was before is no past of what comes.
+    pub(crate) fn discontinuity(&mut self) {
+        self.columns.clear();
+        self.lines.iter_mut().for_each(Line::clear);
+        self.timings.iter_mut().for_each(Timing::clear);
+    }
+
+    /// Takes a tick in.
+    fn observe(&mut self, at: Moment, frame: &Frame) {
+        self.at = at;
+        let change = self.columns.push(at.mono);
+        for line in &mut self.lines {
+            line.shift(change);
+            let value = match frame.readings.get(line.series.id.index()) {
+                Some(Reading::Value(value)) => *value,
+                _ => f64::NAN,
+            };
+            line.push(self.columns.last(), value);
+        }
+        let column = self.columns.last() / SPAN;
+        for timing in &mut self.timings {
+            timing.shift(change);
+            timing.turn(at.mono);
+            timing.push(column, frame);
+        }
+    }
+
+    /// Takes in what changed.
+    pub(crate) fn note(&mut self, transition: &Arc<Transition>) {
+        self.firing.retain(|other| {
+            other.labels != transition.labels
+                || other.rule.name != transition.rule.name
+                || other.rule.group != transition.rule.group
+        });
+        if transition.to == State::Firing && self.firing.len() < MOST_TRANSITIONS {
+            self.firing.push(transition.clone());
+        }
+        if self.transitions.len() == MOST_TRANSITIONS {
+            self.transitions.pop_front();
+        }
+        self.transitions.push_back(transition.clone());
+    }
+
+    /// Whether it is a histogram that is followed from now on.
+    fn meet(&mut self, series: &Arc<Series>) -> bool {
+        if let Some(adds_up) = line::is_followed(&series.metric.name) {
+            if self.lines.len() < MOST_LINES {
+                self.lines.push(Line::new(series.clone(), adds_up));
+            } else {
+                self.left_out += 1;
+            }
+        }
+        let Some((kind, name)) = timing::is_followed(series) else { return false };
+        let known =
+            self.timings.iter().position(|timing| timing.kind == kind && *timing.name == *name);
+        let at = known.unwrap_or(self.timings.len());
+        if at == MOST_TIMINGS {
+            self.left_out += 1;
+            return false;
+        }
+        if known.is_none() {
+            self.timings.push(Timing::new(kind, name));
+        }
+        self.timings[at].meet(series);
+        true
+    }
+
+    /// The lines of a metric.
+    pub(crate) fn lines_of<'a>(&'a self, metric: &'a str) -> impl Iterator<Item = &'a Line> {
+        self.lines.iter().filter(move |line| &*line.series.metric.name == metric)
+    }
+
+    /// The line of a metric whose label has this value.
+    pub(crate) fn line(&self, metric: &str, key: &str, value: &str) -> Option<&Line> {
+        self.lines.iter().find(|line| {
+            &*line.series.metric.name == metric
+                && line.series.labels.get(key).unwrap_or_default() == value
+        })
+    }
+
+    /// The present value of a metric without labels, or of its first series.
+    pub(crate) fn now(&self, metric: &str) -> Option<f64> {
+        self.lines_of(metric).find_map(Line::now)
+    }
+
+    /// How much a line has risen within the last so many seconds, or since it is known, and how
+    /// long that is.
+    pub(crate) fn rise(&self, line: &Line, within: f64) -> Option<(f64, f64)> {
+        let now = line.now()?;
+        let end = self.at.mono.as_secs_f64();
+        let first = (0..self.columns.len())
+            .filter(|at| end - self.columns.time(*at) <= within)
+            .find(|at| !line.at(*at).is_nan())?;
+        // A column holds its greatest value; of a line that rises, its last.
+        let time = end - self.columns.end(first);
+        (time > 0.5).then(|| (now - f64::from(line.at(first)), time))
+    }
+}
+
+#[cfg(test)]
+mod tests;
