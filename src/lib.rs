@@ -60,6 +60,9 @@ pub use instrument::{
 };
 pub use name::{Labels, Unit, UnknownUnit};
 
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {}
+
 #[doc = include_str!("../DESIGN.md")]
 pub mod design {}
 

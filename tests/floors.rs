@@ -17,7 +17,18 @@ const FLOORS: &[&[&str]] = &[
     &["rule"],
     &["alert", "export"],
     &["engine"],
-    &["env", "error", "builder", "generate", "report", "handle", "site", "integrate", "design"],
+    &[
+        "env",
+        "error",
+        "builder",
+        "generate",
+        "report",
+        "handle",
+        "site",
+        "integrate",
+        "design",
+        "guide",
+    ],
 ];
 
 fn floor(module: &str) -> Option<usize> {

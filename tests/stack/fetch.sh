@@ -4,7 +4,7 @@
 #   tests/stack/fetch.sh [DEST [SUITE...]]        (suites tried in turn; default: sid trixie)
 #
 # Gives prometheus, promtool, alertmanager, amtool, victoria-metrics, vmagent, vmalert from Debian's newer suites,
-# unpacked and never installed; rotel-agent, an OTLP collector, from the `rotel` wheel; and Python's prometheus_client,
+# unpacked and never installed; rotel-agent, an OTLP collector, from the `rotel` wheel; and Python's prometheus_client and yaml,
 # into DEST/python. Needs apt-get, dpkg, python3 with pip; about 300 MB, about a minute. Whatever is there already is
 # left alone. Hosts are those that apt and pip are configured for: none is named here.
 set -eu
@@ -99,7 +99,9 @@ collector() {
 failed=
 [ -x "$dest/bin/victoria-metrics" ] && [ -x "$dest/bin/alertmanager" ] || servers "$@" || failed="$failed servers"
 [ -x "$dest/bin/rotel-agent" ] || collector || failed="$failed rotel-agent"
-[ -d "$dest/python/prometheus_client" ] || wheel "$dest/python" prometheus-client || failed="$failed prometheus-client"
+for module in prometheus_client:prometheus-client yaml:pyyaml; do
+    [ -d "$dest/python/${module%:*}" ] || wheel "$dest/python" "${module#*:}" || failed="$failed ${module#*:}"
+done
 if [ -n "$failed" ]; then
     echo "fetch.sh: could not fetch:$failed" >&2
     exit 1
