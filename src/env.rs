@@ -28,6 +28,9 @@ pub(crate) struct Env {
     pub(crate) mistakes: Vec<String>,
 }
 
+/// The kinds of sink there are, whatever this build has of them.
+const SINKS: [&str; 6] = ["log", "callback", "channel", "alertmanager", "webhook", "tracing"];
+
 impl Env {
     pub(crate) fn read(lookup: Lookup<'_>) -> Self {
         let mut env = Self::default();
@@ -64,9 +67,10 @@ impl Env {
             for part in value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
                 match part {
                     "off" => {}
-                    "log" | "callback" | "channel" => kept.push(part.to_owned()),
+                    kind if SINKS.contains(&kind) => kept.push(part.to_owned()),
                     _ => env.mistakes.push(format!(
-                        "HIGHWATER_SINKS: {part:?}: expected off, log, callback or channel"
+                        "HIGHWATER_SINKS: {part:?}: expected off or {}",
+                        SINKS.join(", ")
                     )),
                 }
             }
@@ -172,6 +176,8 @@ mod tests {
         // OpenTelemetry: only "true" means true.
         assert!(!read(&[("OTEL_SDK_DISABLED", "1")]).disabled);
         assert_eq!(read(&[("HIGHWATER_SINKS", "off")]).sinks, Some(vec![]));
+        let remote = read(&[("HIGHWATER_SINKS", "alertmanager,webhook,tracing")]);
+        assert_eq!((remote.sinks.map(|kept| kept.len()), remote.mistakes.len()), (Some(3), 0));
     }
 
     #[test]

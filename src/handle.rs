@@ -241,7 +241,8 @@ impl Highwater {
     /// has stopped or if it is switched off.
     ///
     /// Costs a copy of all series, made by highwater's own thread between two ticks, and about a
-    /// microsecond a series; nothing at all while nobody asks. It blocks for that long.
+    /// microsecond a series; nothing at all while nobody asks. It blocks for that long, 2 s at
+    /// most; a sampler, which runs on that thread, must not call it.
     ///
     /// ```
     /// let hw = highwater::Highwater::builder("doc").start()?;

@@ -73,7 +73,7 @@ fn server_and_process_find_the_same_states() {
     for (name, condition, hold) in RULES {
         let rule = rule::alert(name).when(rule::promql(condition));
         builder = builder.rule(rule.hold_for(Duration::from_secs(hold)));
-        _ = write!(file, "  - {{alert: {name}, expr: '{condition}', for: {hold}s}}\n");
+        _ = writeln!(file, "  - {{alert: {name}, expr: '{condition}', for: {hold}s}}");
     }
     let hw = builder.start().unwrap();
     let page = hw.clone();

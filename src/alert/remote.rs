@@ -42,6 +42,11 @@ pub(crate) trait Remote: Send {
     /// Mistakes made in code.
     fn check(&self) -> Vec<Error>;
 
+    /// Whether it reads series to the end.
+    fn reads(&self) -> bool {
+        false
+    }
+
     /// Once, ahead of all else.
     fn begin(&mut self, speaker: Speaker);
 

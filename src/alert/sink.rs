@@ -90,6 +90,11 @@ impl Sink {
         }
     }
 
+    /// Whether it reads series to the end.
+    pub(crate) fn reads(&self) -> bool {
+        matches!(&self.deliver, Deliver::Remote(remote) if remote.reads())
+    }
+
     /// Once, ahead of all else.
     pub(crate) fn begin(&mut self, speaker: &Speaker) {
         if let Deliver::Remote(remote) = &mut self.deliver {

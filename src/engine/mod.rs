@@ -180,6 +180,9 @@ impl Engine {
         shared.silences.maintain(plan.maintenance);
         let losses = shared.losses.clone();
         let speaker = shared.speaker(plan.identity, plan.tick);
+        if plan.sinks.iter().any(Sink::reads) {
+            shared.readers.expect_follower();
+        }
         plan.sinks.iter_mut().for_each(|sink| sink.begin(&speaker));
         let now = plan.clock.now();
         let mut threads = Vec::new();

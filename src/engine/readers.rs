@@ -51,10 +51,14 @@ impl Readers {
         Some(result)
     }
 
+    /// Somebody is going to [`follow`](Self::follow).
+    pub(super) fn expect_follower(&self) {
+        self.0.lock().followed = true;
+    }
+
     /// As [`read`](Self::read), for who comes again and again: what the last tick collected is
     /// still there after it.
     pub(super) fn follow(&self, stop: &Stop, read: &mut dyn FnMut(&Snapshot)) {
-        self.0.lock().followed = true;
         if self.read(stop, &mut *read).is_none() {
             let last = self.0.lock().last.take();
             last.iter().for_each(|snapshot| read(snapshot));

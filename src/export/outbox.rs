@@ -17,6 +17,8 @@ use crate::{
 const CAPACITY: usize = 16_384;
 /// Of the time a shutdown leaves, what is kept for counting what was not delivered.
 const MARGIN: Duration = Duration::from_millis(100);
+/// The longest end there is.
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// When to come again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +87,8 @@ impl<W: Work> Outbox<W> {
     }
 
     pub(super) fn close(&self, deadline: Option<Instant>) {
+        // Without a deadline, a receiver that is down must not keep it for ever.
+        let deadline = deadline.or_else(|| Instant::now().checked_add(LONGEST));
         let mut state = self.shared.state.lock();
         state.closing = Some(deadline.and_then(|at| at.checked_sub(MARGIN)).or(deadline));
         self.shared.changed.notify_all();

@@ -102,6 +102,10 @@ impl Remote for Sdk {
         Vec::new()
     }
 
+    fn reads(&self) -> bool {
+        true
+    }
+
     fn begin(&mut self, speaker: Speaker) {
         let Some(meter) = self.meter.take() else { return };
         self.shared.state.lock().running = true;

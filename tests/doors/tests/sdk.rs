@@ -184,6 +184,21 @@ fn sums_gauges_histograms_and_alerts_arrive() {
 }
 
 #[test]
+fn a_life_shorter_than_a_tick_is_told_whole() {
+    let pipeline = Pipeline::new();
+    let hw = pipeline.builder().tick(Duration::from_secs(60)).start().unwrap();
+    let sizes = hw.histogram("explicit").build();
+    (0..1_000).for_each(|_| sizes.record(0.5));
+    hw.shutdown(Duration::from_secs(10)).unwrap();
+    let metrics = pipeline.collect();
+    let AggregatedMetrics::F64(MetricData::Histogram(all)) = named(&metrics, "explicit").data()
+    else {
+        panic!()
+    };
+    assert_eq!(all.data_points().next().unwrap().count(), 1_000);
+}
+
+#[test]
 fn what_is_gone_is_not_said_any_more() {
     let pipeline = Pipeline::new();
     let hw = pipeline.builder().start().unwrap();
