@@ -21,7 +21,7 @@ pub(crate) const SHARE_OF_HOST: f64 = 0.25;
 /// use std::time::Duration;
 /// use highwater::rule;
 ///
-/// let minutes = |count| Duration::from_secs(60 * count);
+/// let minutes = |count: u64| Duration::from_secs(60 * count);
 /// let soon = rule::alert("MemoryGoneSoon")
 ///     .when(rule::memory().over(0.5).exhausted_within(minutes(20)).clear_above(minutes(60)))
 ///     .hold_for(minutes(2));
