@@ -317,6 +317,10 @@ pub const STALL: &str = "stall";
 pub const MEMORY_EVENTS: &str = "highwater.memory.events";
 /// `high`, `max`, `oom`, `oom_kill`.
 pub const EVENT: &str = "event";
+/// How often the kernel woke us, by `source`.
+pub const MEMORY_WAKEUPS: &str = "highwater.memory.wakeups";
+/// What woke us: `psi`, `systemd`, `threshold`, `reclaim`, `events`.
+pub const SOURCE: &str = "source";
 /// Pages taken back right after they were given up.
 pub const MEMORY_REFAULTS: &str = "highwater.memory.refaults";
 /// `anonymous` or `file`.

@@ -7,6 +7,7 @@
 
 mod act;
 mod delivery;
+mod doze;
 mod errand;
 mod health;
 mod io;

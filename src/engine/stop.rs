@@ -43,14 +43,33 @@ pub enum ShutdownError {
 pub(super) enum Wake {
     Due,
     Asked,
+    /// The kernel says that memory is tight.
+    Alarm,
     Stop,
 }
 
 /// Asked for once, waited for by the tick thread between ticks, and by whoever shuts down.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Stop {
     state: Mutex<State>,
     changed: Condvar,
+    /// Readable once anything is wanted; none where the kernel has no such thing to give.
+    #[cfg(target_os = "linux")]
+    bell: Option<std::os::fd::OwnedFd>,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        #[cfg(target_os = "linux")]
+        use rustix::event::{EventfdFlags, eventfd};
+
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::default(),
+            #[cfg(target_os = "linux")]
+            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +83,15 @@ struct State {
     undelivered: Option<(u64, String)>,
 }
 
+impl State {
+    fn wanted(&mut self) -> Option<Wake> {
+        if self.requested {
+            return Some(Wake::Stop);
+        }
+        std::mem::take(&mut self.asked).then_some(Wake::Asked)
+    }
+}
+
 impl Stop {
     /// The first request's deadline stands.
     pub(super) fn request(&self, deadline: Option<Instant>) {
@@ -72,7 +100,33 @@ impl Stop {
             state.requested = true;
             state.deadline = deadline;
             self.changed.notify_all();
+            drop(state);
+            self.ring();
         }
+    }
+
+    /// After the state was set: who hears it looks there.
+    fn ring(&self) {
+        #[cfg(target_os = "linux")]
+        if let Some(bell) = &self.bell {
+            // Fails only when it has been rung 2⁶⁴ times.
+            let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// What to sleep on beside other descriptors; see [`wanted`](Self::wanted).
+    #[cfg(target_os = "linux")]
+    pub(super) fn bell(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.bell.as_ref().map(std::os::fd::AsFd::as_fd)
+    }
+
+    /// Silences the bell, then says what it rang for.
+    #[cfg(target_os = "linux")]
+    pub(super) fn wanted(&self) -> Option<Wake> {
+        if let Some(bell) = &self.bell {
+            let _ = rustix::io::read(bell, &mut [0; 8]);
+        }
+        self.state.lock().wanted()
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -83,17 +137,15 @@ impl Stop {
     pub(super) fn ask(&self) {
         self.state.lock().asked = true;
         self.changed.notify_all();
+        self.ring();
     }
 
     /// Sleeps until `at`, or until something else is wanted.
     pub(super) fn sleep_until(&self, at: Instant) -> Wake {
         let mut state = self.state.lock();
         loop {
-            if state.requested {
-                return Wake::Stop;
-            }
-            if std::mem::take(&mut state.asked) {
-                return Wake::Asked;
+            if let Some(wanted) = state.wanted() {
+                return wanted;
             }
             if Instant::now() >= at {
                 return Wake::Due;

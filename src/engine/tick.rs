@@ -11,6 +11,7 @@ use std::{
 use super::{
     Shared,
     act::{Actors, Notification},
+    doze::Doze,
     errand::Errand,
     io::Courier,
     publish::AlertSeries,
@@ -60,6 +61,7 @@ pub(super) struct Ticker {
     shared: Arc<Shared>,
     interval: Duration,
     samplers: Samplers,
+    doze: Doze,
     /// In how long the samplers want to be looked at again, if before the next tick.
     next_glance: Option<Duration>,
     collector: Collector,
@@ -134,6 +136,7 @@ impl Ticker {
         }
         Self {
             interval: parts.tick,
+            doze: Doze::new(samplers.alarms()),
             samplers,
             next_glance: None,
             collector: Collector::new(registry.clone(), parts.now),
@@ -164,35 +167,33 @@ impl Ticker {
     /// asked for. In between lies the fast lane: glances at what can kill within milliseconds.
     fn watch_until(&mut self, due: Instant, stop: &Stop, clock: &Clock) -> bool {
         let mut fold = Instant::now() + FOLD_WITHIN;
+        let in_a = |pause: Duration| Instant::now().checked_add(pause);
+        let mut glance = self.next_glance.and_then(in_a);
         loop {
-            let glance = self.next_glance.and_then(|pause| Instant::now().checked_add(pause));
-            let at = glance.map_or(fold, |glance| glance.min(fold));
-            if at >= due {
-                return self.sleep_until(due, stop);
-            }
-            if self.sleep_until(at, stop) {
-                return true;
-            }
-            if at == fold {
-                self.collector.fold_ahead();
-                fold = Instant::now() + FOLD_WITHIN;
-                continue;
+            let at = glance.map_or(fold, |glance| glance.min(fold)).min(due);
+            let woken = self.doze.sleep_until(at, stop);
+            match woken {
+                Wake::Stop => return true,
+                Wake::Asked => {
+                    self.shared.readers.answer(&self.collector);
+                    continue;
+                }
+                Wake::Due if at == due => return false,
+                Wake::Due if at == fold => {
+                    self.collector.fold_ahead();
+                    fold = Instant::now() + FOLD_WITHIN;
+                    continue;
+                }
+                Wake::Due | Wake::Alarm => {}
             }
             let Glanced { urgent, next } = self.samplers.glance(clock.now());
             self.next_glance = next;
+            glance = next.and_then(in_a);
+            if woken == Wake::Alarm {
+                self.doze.learn(urgent);
+            }
             if urgent {
                 return false;
-            }
-        }
-    }
-
-    /// Sleeps, but for answering readers; `true` as soon as a stop is asked for.
-    fn sleep_until(&self, at: Instant, stop: &Stop) -> bool {
-        loop {
-            match stop.sleep_until(at) {
-                Wake::Stop => return true,
-                Wake::Due => return false,
-                Wake::Asked => self.shared.readers.answer(&self.collector),
             }
         }
     }

@@ -12,7 +12,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -58,10 +58,14 @@ pub(super) struct GroupWalls {
     levels: Vec<Level>,
     /// Counts the times it was looked up anew.
     generation: u64,
+    /// When it was last found to be still so.
+    located: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Level {
+    folder: PathBuf,
+    version: Version,
     limit: Source<Option<u64>>,
     charged: Source<u64>,
     stat: Source<GroupMemory>,
@@ -73,7 +77,12 @@ struct Level {
 impl GroupWalls {
     /// Looks up where this process is, unless it is still there. Says how many levels there are
     /// and which look-up this was.
-    pub(super) fn locate(&mut self, procfs: &Path) -> (usize, u64) {
+    pub(super) fn locate(&mut self, procfs: &Path, fresh: Duration) -> (usize, u64) {
+        let now = Instant::now();
+        if self.located.is_some_and(|at| now.saturating_duration_since(at) < fresh) {
+            return (self.levels.len(), self.generation);
+        }
+        self.located = Some(now);
         let still = self.membership.as_mut().is_some_and(|(known, kept)| {
             // Unreadable is not elsewhere.
             kept.read().map_or(true, |groups| known.still(groups))
@@ -81,14 +90,21 @@ impl GroupWalls {
         if !still {
             let membership = Membership::read(procfs);
             self.levels = levels(&membership);
-            self.membership = Some((membership, Kept::new(procfs.join("self/cgroup"))));
+            let mut kept = Kept::new(procfs.join("self/cgroup"));
+            // Its buffer comes now, and not with a tick.
+            let _ = kept.read();
+            self.membership = Some((membership, kept));
             self.generation += 1;
         }
         (self.levels.len(), self.generation)
     }
 
-    /// Reads all levels, from the own group outward. What is `cheap` spares `memory.stat` where
-    /// what is charged in all, cache included, is far from the limit.
+    /// Where the levels are.
+    pub(super) fn folders(&self) -> Vec<(PathBuf, Version)> {
+        self.levels.iter().map(|level| (level.folder.clone(), level.version)).collect()
+    }
+
+    /// Reads all levels, from the own group outward; see [`Level::glance`] for what is `cheap`.
     pub(super) fn read(
         &mut self,
         fresh: Duration,
@@ -101,7 +117,7 @@ impl GroupWalls {
             // v1 tells the least limit of all ancestors, out of sight ones too, in every group.
             let hidden = into.first().is_none_or(|own| own.stat.least_limit.is_some());
             let place = Place { own: depth == 0, outermost: depth == outermost, hidden };
-            into.push(level.read(fresh, cheap, place)?);
+            into.push(if cheap { level.glance()? } else { level.read(fresh, place)? });
         }
         Ok(())
     }
@@ -135,6 +151,8 @@ impl Level {
             Version::V2 => ("memory.max", "memory.current"),
         };
         let mut level = Self {
+            folder: folder.to_owned(),
+            version,
             limit: Source::new(file(limit_file), limit),
             charged: Source::new(file(charged_file), single),
             stat: Source::new(file("memory.stat"), GroupMemory::parse),
@@ -152,15 +170,10 @@ impl Level {
             }
         }
         let place = Place { own: true, outermost: false, hidden: false };
-        level.read(Duration::ZERO, false, place).is_ok().then_some(level)
+        level.read(Duration::ZERO, place).is_ok().then_some(level)
     }
 
-    fn read(
-        &mut self,
-        fresh: Duration,
-        cheap: bool,
-        place: Place,
-    ) -> Result<GroupReading, Failure> {
+    fn read(&mut self, fresh: Duration, place: Place) -> Result<GroupReading, Failure> {
         let mut limit = self.limit.read(fresh)?;
         let unlimited = limit.is_none() && !(place.outermost && place.hidden);
         if unlimited && !place.own && !self.has_swap_limit(fresh)? {
@@ -169,11 +182,8 @@ impl Level {
             return Ok(self.last);
         }
         let charged = self.charged.read(fresh)?;
-        let far = limit.is_none_or(|limit| charged < limit / 2);
-        if !(cheap && far) {
-            self.last.stat = self.stat.read(fresh)?;
-        }
-        let stat = self.last.stat;
+        let stat = self.stat.read(fresh)?;
+        self.last.stat = stat;
         if place.outermost
             && let Some(least) = stat.least_limit
         {
@@ -190,6 +200,32 @@ impl Level {
                 None => 0,
             };
             self.last.memory_and_swap = Wall { limit, usage };
+        }
+        Ok(self.last)
+    }
+
+    /// Between ticks: limits are those of the last one, and so is what can be reclaimed, unless it
+    /// begins to matter. `memory.stat` costs ten times what the number of charged bytes does.
+    fn glance(&mut self) -> Result<GroupReading, Failure> {
+        let GroupReading { memory, memory_and_swap, stat, .. } = self.last;
+        if memory.limit.is_none() && memory_and_swap.limit.is_none() {
+            return Ok(self.last);
+        }
+        let charged = self.charged.read(Duration::ZERO)?;
+        self.last.charged = charged;
+        let reclaimable = stat.reclaimable();
+        let limit = memory.limit.unwrap_or(u64::MAX);
+        // It looks full, or cache may be giving way to what cannot be reclaimed.
+        let full = |usage: u64| usage / 4 >= limit / 5;
+        let gives_way = charged / 9 >= limit / 10 && reclaimable > limit / 20;
+        if full(charged.saturating_sub(reclaimable)) || gives_way {
+            self.last.stat = self.stat.read(Duration::ZERO)?;
+        }
+        let reclaimable = self.last.stat.reclaimable();
+        self.last.memory.usage = charged.saturating_sub(reclaimable);
+        if let (Some(_), Some(charged)) = (memory_and_swap.limit, &mut self.swap_charged) {
+            let charged = charged.read(Duration::ZERO)?;
+            self.last.memory_and_swap.usage = charged.saturating_sub(reclaimable);
         }
         Ok(self.last)
     }

@@ -9,6 +9,8 @@
 //! Two ways to look, both on the tick thread: `sample`, once a tick, and `glance` in between, the
 //! more often the less room is left.
 
+#[cfg(target_os = "linux")]
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
@@ -18,9 +20,13 @@ use super::{
 };
 #[cfg(target_os = "linux")]
 use super::{
+    alarm::{self, Alarm, Alarms},
+    cgroup::Version,
     group::{GroupReading, group_level},
     procfs::Procfs,
 };
+#[cfg(target_os = "linux")]
+use crate::sync::Arc;
 use crate::{instrument::Gauge, name::Unit, semconv};
 
 /// Above this share of the host's memory in our hands the host is a wall of ours.
@@ -32,6 +38,13 @@ const FASTEST: f64 = 6e9;
 const HIGH: f64 = 0.8;
 const RISE: f64 = 0.02;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+/// While memory grows so that little more than this is left.
+const HURRIED_PAUSE: Duration = Duration::from_millis(10);
+/// From here on it is critical: told at once.
+const CRITICAL: f64 = 0.95;
+/// Of a group's limit: where the kernel is asked to wake us, what is charged crossing it.
+#[cfg(target_os = "linux")]
+const MARKS: [f64; 6] = [0.5, 0.7, 0.8, 0.9, 0.95, 0.98];
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Over less time than this a growth is mostly noise.
 const SHORTEST_STEP: Duration = Duration::from_millis(50);
@@ -238,6 +251,82 @@ struct Groups {
     generation: u64,
     readings: Vec<GroupReading>,
     container: Container,
+    guards: Guards,
+}
+
+/// What the kernel wakes us by.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Guards {
+    alarms: Alarms,
+    threshold: Gauge,
+    /// Of v1: the group, the limit its marks are shares of, and them.
+    marks: Vec<(PathBuf, Option<u64>, Option<Arc<Alarm>>)>,
+    /// Held, so that they stay armed.
+    _others: Vec<Arc<Alarm>>,
+}
+
+#[cfg(target_os = "linux")]
+impl Guards {
+    fn arm(folders: Vec<(PathBuf, Version)>, meter: &mut Meter) -> Self {
+        let alarms = meter.alarms();
+        let told = |meter: &mut Meter, source| alarm::wakeups(meter, source);
+        let (reclaim, events) = (told(meter, "reclaim"), told(meter, "events"));
+        let mut others = Vec::new();
+        let v1 = |(folder, version): &(PathBuf, Version)| {
+            (*version == Version::V1).then(|| folder.clone())
+        };
+        let files: Vec<_> = folders
+            .iter()
+            .filter(|(_, version)| *version == Version::V2)
+            .map(|(folder, _)| folder.join("memory.events"))
+            .filter(|file| file.exists())
+            .collect();
+        let mut granted = |source: &str, alarm: std::io::Result<Alarm>| match alarm {
+            Ok(alarm) => others.push(alarms.arm(alarm)),
+            Err(why) => log::info!("highwater: polls memory, not woken by {source}: {why}"),
+        };
+        if let Some(own) = folders.iter().find_map(v1) {
+            granted("memory.pressure_level", Alarm::reclaim(&own, &reclaim));
+        }
+        if !files.is_empty() {
+            granted("memory.events", Alarm::events(files.iter(), &events));
+        }
+        Self {
+            threshold: told(meter, "threshold"),
+            marks: folders.iter().filter_map(v1).map(|folder| (folder, None, None)).collect(),
+            alarms,
+            _others: others,
+        }
+    }
+
+    /// Limits are resized live.
+    fn follow(&mut self, readings: &[GroupReading]) {
+        for ((folder, known, alarm), reading) in self.marks.iter_mut().zip(readings) {
+            if *known == reading.memory.limit {
+                continue;
+            }
+            *known = reading.memory.limit;
+            let marks =
+                |limit: u64| MARKS.into_iter().map(move |mark| (mark * limit as f64) as u64);
+            let new = known.map(|limit| Alarm::thresholds(folder, marks(limit), &self.threshold));
+            *alarm = match new {
+                Some(Ok(new)) => Some(self.alarms.arm(new)),
+                Some(Err(why)) => {
+                    log::info!("highwater: polls memory, not woken by thresholds: {why}");
+                    None
+                }
+                None => None,
+            };
+        }
+    }
+
+    /// Whether the kernel wakes us before this level is in danger.
+    fn watches(&self, level: usize, ratio: f64) -> bool {
+        // Two levels a group, the first without swap.
+        let marks = self.marks.get(level / 2).filter(|_| level.is_multiple_of(2));
+        ratio < MARKS[0] && marks.is_some_and(|(_, _, alarm)| alarm.is_some())
+    }
 }
 
 impl Sampler for Memory {
@@ -293,7 +382,12 @@ impl State {
                 levels.push(Level::resolve(meter, &format!("{name}.memsw")));
             }
             let container = Container::resolve(meter);
-            Groups { generation, readings: Vec::with_capacity(count), container }
+            let folders = match &backend {
+                Backend::Linux(procfs) => procfs.group_folders(),
+                Backend::Portable(_) => Vec::new(),
+            };
+            let guards = Guards::arm(folders, meter);
+            Groups { generation, readings: Vec::with_capacity(count), container, guards }
         };
         for name in ["host", "address_space", "budget"] {
             levels.push(Level::resolve(meter, name));
@@ -375,7 +469,13 @@ impl State {
             if binding.is_none_or(|(_, greatest)| ratio > greatest) {
                 binding = Some((at, ratio));
             }
-            headroom = Some(headroom.map_or(room, |least| least.min(room)));
+            #[cfg(target_os = "linux")]
+            let is_watched = self.groups.guards.watches(at, ratio);
+            #[cfg(not(target_os = "linux"))]
+            let is_watched = false;
+            if !is_watched {
+                headroom = Some(headroom.map_or(room, |least| least.min(room)));
+            }
             if level.growth > 0.0 {
                 let left = room as f64 / level.growth;
                 runway = Some(runway.map_or(left, |least| least.min(left)));
@@ -388,21 +488,22 @@ impl State {
         self.ratio = binding.map_or(0.0, |(_, ratio)| ratio);
         put(&self.utilization, binding.map(|(_, ratio)| ratio));
         put(&self.runway, runway);
-        self.next_glance = headroom.map(pause);
+        let hurried = runway.map(|left| pause_of_seconds(left / 4.0, HURRIED_PAUSE));
+        let calm = headroom.map(|room| pause_of_seconds(room as f64 / FASTEST, SHORTEST_PAUSE));
+        self.next_glance = calm.into_iter().chain(hurried).min();
     }
 }
 
 impl State {
     /// High, and higher than what the rules know of.
     fn is_urgent(&self) -> bool {
-        self.ratio >= HIGH && self.ratio - self.judged >= RISE
+        let is_critical = self.ratio > CRITICAL && self.judged <= CRITICAL;
+        is_critical || (self.ratio >= HIGH && self.ratio - self.judged >= RISE)
     }
 }
 
-/// How long the room that is left lasts at the very least.
-fn pause(headroom: u64) -> Duration {
-    let seconds = headroom as f64 / FASTEST;
-    Duration::from_secs_f64(seconds.min(LONGEST_PAUSE.as_secs_f64())).max(SHORTEST_PAUSE)
+fn pause_of_seconds(seconds: f64, shortest: Duration) -> Duration {
+    Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_PAUSE.as_secs_f64())).max(shortest)
 }
 
 fn binds(held: u64, host: &Wall) -> bool {
@@ -430,6 +531,9 @@ impl Groups {
             ));
         }
         procfs.groups(glance, &mut self.readings)?;
+        if !glance {
+            self.guards.follow(&self.readings);
+        }
         for (group, walls) in self.readings.iter().zip(walls.chunks_exact_mut(2)) {
             walls.copy_from_slice(&[group.memory, group.memory_and_swap]);
         }

@@ -4,6 +4,8 @@
 //! [`process`](process()), [`system`](system()), [`memory`](memory()) and
 //! [`pressure`](pressure()) are on by default.
 
+#[cfg(target_os = "linux")]
+mod alarm;
 mod backend;
 #[cfg(target_os = "linux")]
 mod cgroup;
@@ -28,6 +30,13 @@ mod run;
 mod system;
 #[cfg(target_os = "linux")]
 mod tasks;
+
+#[cfg(target_os = "linux")]
+pub(crate) use alarm::{Alarm, Alarms};
+/// There are none.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Alarms;
 
 pub use closure::{GaugeFn, gauge};
 pub(crate) use component::Components;
@@ -170,6 +179,8 @@ pub struct Meter {
     registry: Arc<Registry>,
     gauges: Vec<Gauge>,
     time: Time,
+    #[cfg(target_os = "linux")]
+    alarms: Alarms,
 }
 
 /// When the tick or glance under way is: what is "now" to a sampler. Told, so that tests need not
@@ -190,7 +201,13 @@ impl Time {
 
 impl Meter {
     pub(crate) fn new(registry: Arc<Registry>) -> Self {
-        Self { registry, gauges: Vec::new(), time: Time::default() }
+        Self {
+            registry,
+            gauges: Vec::new(),
+            time: Time::default(),
+            #[cfg(target_os = "linux")]
+            alarms: Alarms::default(),
+        }
     }
 
     /// A value that is set.
@@ -224,6 +241,12 @@ impl Meter {
         labels: [(&str, &str); N],
     ) -> Gauge {
         self.remember(name, Kind::ObservedUpDown, unit, help, &Labels::new(labels))
+    }
+
+    /// Where what wakes the tick thread is armed.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn alarms(&self) -> Alarms {
+        self.alarms.clone()
     }
 
     pub(crate) fn time(&self) -> Time {

@@ -14,6 +14,7 @@ use super::field::put;
 use super::{Failure, Meter, Sampler, backend::Origin};
 #[cfg(target_os = "linux")]
 use super::{
+    alarm::{self, Alarm},
     cgroup::{Groups, Membership, Version},
     group::{GroupReading, group_level},
     parse::{
@@ -110,6 +111,8 @@ struct Parts {
     readings: Vec<GroupReading>,
     throttling: Option<Throttling>,
     delay: Option<(Source<u64>, Gauge)>,
+    /// Held, so that it stays armed.
+    _alarm: Option<Arc<Alarm>>,
 }
 
 #[cfg(target_os = "linux")]
@@ -120,6 +123,7 @@ impl Parts {
         // The root of all groups tells what the host tells; it alone has no type.
         let own = membership.v2().and_then(|groups| groups.folders.into_iter().next());
         let own = own.filter(|folder| folder.join("cgroup.type").exists());
+        let alarm = if procfs.is_real() { arm(procfs.root(), own.as_deref(), meter) } else { None };
         let waits = ["memory", "io", "cpu"].into_iter().filter_map(|resource| {
             let own = own.as_ref().map(|folder| folder.join(format!("{resource}.pressure")));
             Wait::open(&procfs.root().join("pressure").join(resource), own, resource, meter)
@@ -143,6 +147,7 @@ impl Parts {
                 (delay, meter.counter(semconv::CPU_DELAY_TIME, Unit::SECONDS, help, []))
             }),
             procfs: procfs.clone(),
+            _alarm: alarm,
         }
     }
 
@@ -186,6 +191,34 @@ impl Parts {
     fn glance(&mut self) -> Result<(), Failure> {
         self.waits.iter_mut().filter(|wait| wait.resource == "memory").try_for_each(Wait::read)
     }
+}
+
+/// Wakes us when memory is waited for: as systemd asks, else in the own group, else on the host.
+#[cfg(target_os = "linux")]
+fn arm(procfs: &Path, own: Option<&Path>, meter: &mut Meter) -> Option<Arc<Alarm>> {
+    let alarms = meter.alarms();
+    let asked = Alarm::systemd(|name| std::env::var(name).ok(), &alarm::wakeups(meter, "systemd"));
+    if let Some(Err(why)) = &asked {
+        log::warn!("highwater: MEMORY_PRESSURE_WATCH: {why}");
+    }
+    if let Some(Ok(alarm)) = asked {
+        return Some(alarms.arm(alarm));
+    }
+    let told = alarm::wakeups(meter, "psi");
+    let host = procfs.join("pressure/memory");
+    let own = own.map(|folder| folder.join("memory.pressure"));
+    let granted = own.iter().chain([&host]).map(|file| Alarm::psi(file, &told));
+    let mut refused = None;
+    for outcome in granted {
+        match outcome {
+            Ok(alarm) => return Some(alarms.arm(alarm)),
+            Err(why) => refused = Some(why),
+        }
+    }
+    if let Some(why) = refused {
+        log::info!("highwater: polls pressure, not woken by it: {why}");
+    }
+    None
 }
 
 /// The waiting for one resource: everybody's, and the own group's.

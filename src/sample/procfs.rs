@@ -24,6 +24,7 @@ use std::{
 
 use super::{
     Failure,
+    cgroup::Version,
     group::{GroupReading, GroupWalls},
     parse::{LoadAverage, Malformed, MemInfo, ProcessStat, ProcessStatus, VmStat, virtual_pages},
 };
@@ -228,18 +229,28 @@ impl Procfs {
         self.virtual_pages.lock().read(self.fresh)
     }
 
+    /// Whether a kernel is behind it: what a test plays takes no orders.
+    pub(super) fn is_real(&self) -> bool {
+        self.root == Path::new("/proc")
+    }
+
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
     /// See [`GroupWalls::locate`].
     pub(super) fn locate_groups(&self) -> (usize, u64) {
-        self.groups.lock().locate(&self.root)
+        self.groups.lock().locate(&self.root, self.fresh)
     }
 
     /// See [`GroupWalls::read`].
     pub(super) fn groups(&self, cheap: bool, into: &mut Vec<GroupReading>) -> Result<(), Failure> {
         self.groups.lock().read(self.fresh, cheap, into)
+    }
+
+    /// See [`GroupWalls::folders`].
+    pub(super) fn group_folders(&self) -> Vec<(PathBuf, Version)> {
+        self.groups.lock().folders()
     }
 
     /// How many descriptors this process has open.

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Failure, Glance, Meter, Sampler, Status};
+use super::{Alarms, Failure, Glance, Meter, Sampler, Status};
 use crate::{
     clock::Moment,
     instrument::Gauge,
@@ -33,6 +33,7 @@ pub(crate) struct Samplers {
     registry: Arc<Registry>,
     /// The names of those that are switched off, whenever they come.
     off: Vec<String>,
+    alarms: Alarms,
 }
 
 /// What all glances together saw.
@@ -75,7 +76,12 @@ impl Samplers {
         let unit = Unit::ONE;
         let help = "1 for the status a sampler has, 0 for those it had.";
         registry.describe(semconv::SAMPLER_STATUS, unit, help);
-        let mut all = Self { entries: Vec::new(), registry: registry.clone(), off: Vec::new() };
+        let mut all = Self {
+            entries: Vec::new(),
+            registry: registry.clone(),
+            off: Vec::new(),
+            alarms: Alarms::default(),
+        };
         samplers.into_iter().for_each(|sampler| all.add(sampler));
         all
     }
@@ -85,7 +91,11 @@ impl Samplers {
         let mut entry = Entry {
             name: guarded(|| Ok(sampler.name().to_owned())).unwrap_or_else(|_| "unnamed".into()),
             sampler,
-            meter: Meter::new(self.registry.clone()),
+            meter: Meter {
+                #[cfg(target_os = "linux")]
+                alarms: self.alarms.clone(),
+                ..Meter::new(self.registry.clone())
+            },
             registry: self.registry.clone(),
             stage: Stage::Waiting { until: Duration::ZERO },
             pause: FIRST_PAUSE,
@@ -98,6 +108,11 @@ impl Samplers {
             entry.set_status(Status::Disabled);
         }
         self.entries.push(entry);
+    }
+
+    /// What they arm.
+    pub(crate) fn alarms(&self) -> Alarms {
+        self.alarms.clone()
     }
 
     /// Switches the samplers of this name off; whether there was one. To be called before the

@@ -98,6 +98,10 @@ impl VmStat {
     pub(in crate::sample) fn parse(text: &[u8]) -> Result<Self, Malformed> {
         let mut stat = Self::default();
         for line in lines(text) {
+            // Two hundred lines, of which few are ours.
+            if !matches!(line.first(), Some(b'p' | b'o' | b'w')) {
+                continue;
+            }
             let mut words = words(line);
             let field = match words.next() {
                 Some(b"pgfault") => &mut stat.faults,

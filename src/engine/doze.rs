@@ -1,0 +1,139 @@
+//! Where the tick thread sleeps: until a time, a stop, or one of the kernel's
+//! [alarms](crate::sample).
+
+use std::time::{Duration, Instant};
+
+use super::stop::{Stop, Wake};
+use crate::{sample::Alarms, sync::Arc};
+
+/// Alarms that come to nothing are heard ever more rarely…
+const LEAST_DEAFNESS: Duration = Duration::from_millis(5);
+/// …down to this.
+const MOST_DEAFNESS: Duration = Duration::from_secs(1);
+
+/// The sleeper's side of the alarms.
+#[derive(Debug)]
+pub(super) struct Doze {
+    alarms: Alarms,
+    #[cfg(target_os = "linux")]
+    known: Vec<Arc<crate::sample::Alarm>>,
+    #[cfg(target_os = "linux")]
+    seen: u64,
+    deaf_until: Option<Instant>,
+    deafness: Duration,
+}
+
+impl Doze {
+    pub(super) fn new(alarms: Alarms) -> Self {
+        Self {
+            alarms,
+            #[cfg(target_os = "linux")]
+            known: Vec::new(),
+            #[cfg(target_os = "linux")]
+            seen: 0,
+            deaf_until: None,
+            deafness: LEAST_DEAFNESS,
+        }
+    }
+
+    /// What came of the last alarm.
+    pub(super) fn learn(&mut self, urgent: bool) {
+        let next = if urgent { LEAST_DEAFNESS } else { self.deafness * 2 };
+        self.deafness = next.min(MOST_DEAFNESS);
+    }
+
+    /// What is wanted wins.
+    #[cfg(target_os = "linux")]
+    pub(super) fn sleep_until(&mut self, at: Instant, stop: &Stop) -> Wake {
+        self.alarms.refresh(&mut self.known, &mut self.seen);
+        let Some(bell) = stop.bell() else { return stop.sleep_until(at) };
+        loop {
+            if let Some(wanted) = stop.wanted() {
+                return wanted;
+            }
+            let now = Instant::now();
+            if now >= at {
+                return Wake::Due;
+            }
+            let deaf_until = self.deaf_until.filter(|until| *until > now);
+            let (until, hears) = match deaf_until {
+                Some(until) => (until.min(at), false),
+                None => (at, true),
+            };
+            if self.wait(bell, until - now, hears) {
+                let deaf = Instant::now().checked_add(self.deafness);
+                self.deaf_until = deaf;
+                return stop.wanted().unwrap_or(Wake::Alarm);
+            }
+        }
+    }
+
+    /// Whether an alarm rang.
+    #[cfg(target_os = "linux")]
+    fn wait(&self, bell: std::os::fd::BorrowedFd<'_>, time: Duration, hears: bool) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+        /// More than there are groups to watch; the outermost are left out.
+        const MOST: usize = 32;
+        let mut fds: [PollFd<'_>; MOST] =
+            std::array::from_fn(|_| PollFd::from_borrowed_fd(bell, PollFlags::IN));
+        let mut of = [None; MOST];
+        let mut count = 1;
+        for alarm in self.known.iter().filter(|_| hears).take(MOST - 1) {
+            if let Some(fd) = alarm.poll() {
+                (fds[count], of[count]) = (fd, Some(alarm));
+                count += 1;
+            }
+        }
+        let time = Timespec {
+            tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(time.subsec_nanos()),
+        };
+        // A signal is nothing: the caller looks at the time.
+        if poll(&mut fds[..count], Some(&time)).is_err() {
+            return false;
+        }
+        // All are heard, so that none rings again for the same.
+        fds[..count].iter().zip(of).fold(false, |any, (fd, alarm)| {
+            alarm.is_some_and(|alarm| alarm.hear(fd.revents())) || any
+        })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn sleep_until(&mut self, at: Instant, stop: &Stop) -> Wake {
+        stop.sleep_until(at)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn it_sleeps_until_due_and_a_stop_ends_it() {
+        let stop = Arc::new(Stop::default());
+        let mut doze = Doze::new(Alarms::default());
+        let due = Instant::now() + Duration::from_millis(20);
+        assert_eq!(doze.sleep_until(due, &stop), Wake::Due);
+        assert!(Instant::now() >= due);
+        let other = stop.clone();
+        let asked = thread::spawn(move || other.request(None));
+        assert_eq!(doze.sleep_until(Instant::now() + Duration::from_secs(600), &stop), Wake::Stop);
+        asked.join().unwrap();
+        assert_eq!(doze.sleep_until(Instant::now(), &stop), Wake::Stop);
+    }
+
+    #[test]
+    fn false_alarms_are_heard_more_rarely() {
+        let mut doze = Doze::new(Alarms::default());
+        for _ in 0..20 {
+            doze.learn(false);
+        }
+        assert_eq!(doze.deafness, MOST_DEAFNESS);
+        doze.learn(true);
+        assert_eq!(doze.deafness, LEAST_DEAFNESS);
+    }
+}
