@@ -1,4 +1,4 @@
-//! A memory group with a limit, in one with a limit, in one with a limit; v1 only.
+//! A memory group with a limit, in one with a limit, in the root: two ancestors; v1 only.
 
 use std::{fs, path::PathBuf};
 
@@ -13,10 +13,11 @@ impl Nest {
     pub fn enter() -> Option<Self> {
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
         let own = own.lines().find_map(|line| line.split_once(":memory:"))?.1;
-        let home = PathBuf::from("/sys/fs/cgroup/memory").join(own.trim_start_matches('/'));
+        let root = PathBuf::from("/sys/fs/cgroup/memory");
+        let home = root.join(own.trim_start_matches('/'));
         let mut nest = Self { folders: Vec::new(), home };
-        let mut at = nest.home.join(format!("highwater-bench-{}", std::process::id()));
-        for gib in [4u64, 3, 2] {
+        let mut at = root.join(format!("highwater-bench-{}", std::process::id()));
+        for gib in [3u64, 2] {
             fs::create_dir(&at).ok()?;
             nest.folders.push(at.clone());
             fs::write(at.join("memory.limit_in_bytes"), (gib << 30).to_string()).ok()?;

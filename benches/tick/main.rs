@@ -1,10 +1,12 @@
 //! What a tick of sampling costs: `cargo bench -p highwater-bench --bench tick`.
 //!
-//! All built-in samplers, in a control group with a limit below two with limits (v1, as root;
-//! elsewhere in whatever group it runs, which it says), with 10,000 open descriptors: a full tick
-//! and a glance of the fast lane, beside bare `pread`s of the very files the samplers keep open,
-//! and beside `sysinfo` for the facts it has. Every look comes 60 ms after the last, as nothing in
-//! a sleeping process stays in the caches. Linux only. Writes `target/highwater/tick.json`; with
+//! All built-in samplers, in a control group with a limit and two ancestors, one with a limit too
+//! (v1, as root; elsewhere in whatever group it runs, which it says), with 10,000 open descriptors: a full tick,
+//! as every fifth is, a usual one, which hands out again what changes slowly, and a glance of the
+//! fast lane, beside bare `pread`s of the very files the samplers keep open, and beside `sysinfo`
+//! for the facts it has. Each by itself, 60 ms after the last, spent spinning: what the work costs,
+//! with warm caches and an awake core; and beside it, for the tick and the glance, 60 ms spent
+//! asleep, which is what a process that does nothing else pays. Linux only. Writes `target/highwater/tick.json`; with
 //! `--check` it exits 1 where a figure is over its bar.
 
 #[cfg(not(target_os = "linux"))]
@@ -40,14 +42,18 @@ mod linux {
 
     const DESCRIPTORS: usize = 10_000;
     const PAUSE: Duration = Duration::from_millis(60);
+    /// So that everything is read again.
+    const SLOW: Duration = Duration::from_millis(50);
 
     pub fn main() -> io::Result<ExitCode> {
         let rounds = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(200);
         let nest = Nest::enter();
         println!(
             "{}",
-            nest.as_ref()
-                .map_or("in no group of its own", |_| "in three nested groups with limits (v1)")
+            nest.as_ref().map_or(
+                "in no group of its own",
+                |_| "in a group with a limit and two ancestors (v1)"
+            )
         );
         let descriptors = open(DESCRIPTORS)?;
         println!("{} descriptors open", descriptors.len());
@@ -61,34 +67,35 @@ mod linux {
         sampling.tick();
         sleep(PAUSE);
         sampling.tick();
-        let files: Vec<_> = kept_open().into_iter().filter(|path| !before.contains(path)).collect();
+        let files = kept_open().into_iter().filter(|path| !before.contains(path) && is_read(path));
+        let files: Vec<_> = files.collect();
         let mut bare = Bare::open(&files)?;
         let mut peer = Peer::new();
 
-        let mut times: [Vec<f64>; 5] = std::array::from_fn(|_| Vec::with_capacity(rounds));
         let mut read = vec![Vec::new(); bare.files.len()];
-        for _ in 0..rounds {
-            let mut look = |at: usize, work: &mut dyn FnMut()| {
-                sleep(PAUSE);
-                let start = Instant::now();
-                work();
-                times[at].push(start.elapsed().as_secs_f64() * 1e6);
-            };
-            look(0, &mut || drop(black_box(sampling.tick())));
-            look(1, &mut || drop(black_box(bare.read_all(&mut read))));
-            look(2, &mut || drop(black_box(sampling.glance())));
-            look(3, &mut || peer.refresh());
-            look(4, &mut || peer.refresh_with_descriptors());
-        }
+        let usual = measure(rounds, spin, PAUSE, || _ = black_box(sampling.tick()));
+        let glance = measure(rounds, spin, PAUSE, || _ = black_box(sampling.glance()));
+        let mut all = Sampling::new(sample::harness::samplers(SLOW));
+        all.tick();
+        let tick = measure(rounds, spin, PAUSE, || _ = black_box(all.tick()));
+        let hurried = measure(rounds * 20, |_| {}, PAUSE, || _ = black_box(all.glance()));
+        let bare_reads = measure(rounds, spin, PAUSE, || bare.read_all(&mut read));
+        let peer_part = measure(rounds, spin, PAUSE, || peer.refresh());
+        let peer_all = measure(rounds.min(50), spin, PAUSE, || peer.refresh_with_descriptors());
+        let usual_asleep = measure(rounds, sleep, PAUSE, || _ = black_box(sampling.tick()));
+        let glance_asleep = measure(rounds, sleep, PAUSE, || _ = black_box(sampling.glance()));
         assert!(sampling.all_active(), "{sampling:?}");
-        let [tick, bare_reads, glance, peer, peer_all] = times.map(median);
         println!("\nmedian of {rounds}, µs:");
         for (what, figure) in [
             ("a full tick of all samplers", tick),
+            ("a usual tick", usual),
             ("bare reads of its files", bare_reads),
             ("a glance of the fast lane", glance),
-            ("sysinfo: memory, process, load", peer),
+            ("glances one upon the other", hurried),
+            ("sysinfo: memory, process, load", peer_part),
             ("sysinfo: and open descriptors", peer_all),
+            ("a usual tick, after a sleep", usual_asleep),
+            ("a glance, after a sleep", glance_asleep),
         ] {
             println!("  {what:34} {figure:8.1}");
         }
@@ -114,13 +121,31 @@ mod linux {
             root.join("tick.json"),
             format!(
                 "{{\n  \"rounds\": {rounds},\n  \"nested_groups\": {},\n  \"descriptors\": {DESCRIPTORS},\n  \
-                 \"tick_us\": {tick},\n  \"bare_reads_us\": {bare_reads},\n  \"glance_us\": {glance},\n  \
-                 \"sysinfo_us\": {peer},\n  \"sysinfo_with_descriptors_us\": {peer_all}\n}}\n",
+                 \"tick_us\": {tick},\n  \"usual_tick_us\": {usual},\n  \"bare_reads_us\": {bare_reads},\n  \"glance_us\": {glance},\n  \"usual_tick_asleep_us\": {usual_asleep},\n  \"glance_asleep_us\": {glance_asleep},\n  \
+                 \"sysinfo_us\": {peer_part},\n  \"sysinfo_with_descriptors_us\": {peer_all}\n}}\n",
                 nest.is_some()
             ),
         )?;
         let check = std::env::args().any(|arg| arg == "--check");
         Ok(if check && over { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
+    fn spin(time: Duration) {
+        let start = Instant::now();
+        while start.elapsed() < time {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Its median in microseconds.
+    fn measure(rounds: usize, pause: fn(Duration), time: Duration, mut work: impl FnMut()) -> f64 {
+        let once = |_| {
+            pause(time);
+            let start = Instant::now();
+            work();
+            start.elapsed().as_secs_f64() * 1e6
+        };
+        median((0..rounds).map(once).collect())
     }
 
     fn median(mut values: Vec<f64>) -> f64 {
@@ -148,6 +173,15 @@ mod linux {
                 (path.starts_with("/proc") || path.starts_with("/sys")) && !path.ends_with("fd")
             })
             .collect()
+    }
+
+    /// Of a group without a limit only that is asked, and what was killed in it.
+    fn is_read(path: &Path) -> bool {
+        let group = path.parent().filter(|_| path.starts_with("/sys/fs/cgroup"));
+        let limit = group.map(|group| fs::read_to_string(group.join("memory.limit_in_bytes")));
+        let unlimited = limit.is_some_and(|limit| limit.is_ok_and(|limit| limit.trim().len() > 18));
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        !unlimited || name.contains("limit") || name.contains("oom")
     }
 
     struct Bare {

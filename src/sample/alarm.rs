@@ -160,7 +160,7 @@ impl Alarm {
         true
     }
 
-    #[cfg(test)]
+    /// How often it rang.
     pub(crate) fn rung(&self) -> u64 {
         self.rung.load(Ordering::Relaxed)
     }

@@ -108,6 +108,7 @@ impl GroupWalls {
     pub(super) fn read(
         &mut self,
         fresh: Duration,
+        slow: Duration,
         cheap: bool,
         into: &mut Vec<GroupReading>,
     ) -> Result<(), Failure> {
@@ -117,7 +118,7 @@ impl GroupWalls {
             // v1 tells the least limit of all ancestors, out of sight ones too, in every group.
             let hidden = into.first().is_none_or(|own| own.stat.least_limit.is_some());
             let place = Place { own: depth == 0, outermost: depth == outermost, hidden };
-            into.push(if cheap { level.glance()? } else { level.read(fresh, place)? });
+            into.push(if cheap { level.glance()? } else { level.read(fresh, slow, place)? });
         }
         Ok(())
     }
@@ -170,13 +171,21 @@ impl Level {
             }
         }
         let place = Place { own: true, outermost: false, hidden: false };
-        level.read(Duration::ZERO, place).is_ok().then_some(level)
+        level.read(Duration::ZERO, Duration::ZERO, place).is_ok().then_some(level)
     }
 
-    fn read(&mut self, fresh: Duration, place: Place) -> Result<GroupReading, Failure> {
-        let mut limit = self.limit.read(fresh)?;
+    fn read(
+        &mut self,
+        fresh: Duration,
+        slow: Duration,
+        place: Place,
+    ) -> Result<GroupReading, Failure> {
+        // A limit that comes into being may be seen a little later than one that is changed.
+        let rarely = |limit: Option<u64>| if limit.is_some() { fresh } else { slow };
+        let mut limit = self.limit.read(rarely(self.last.memory.limit))?;
+        let swap_age = rarely(self.last.memory_and_swap.limit);
         let unlimited = limit.is_none() && !(place.outermost && place.hidden);
-        if unlimited && !place.own && !self.has_swap_limit(fresh)? {
+        if unlimited && !place.own && !self.has_swap_limit(swap_age)? {
             // Nothing to compare with: no usage to measure, which costs the most.
             self.last = GroupReading::default();
             return Ok(self.last);
@@ -193,7 +202,7 @@ impl Level {
         self.last.charged = charged;
         self.last.memory = Wall { limit, usage: charged.saturating_sub(reclaimable) };
         if let (Some(limit), Some(charged)) = (&mut self.swap_limit, &mut self.swap_charged) {
-            let limit = limit.read(fresh)?;
+            let limit = limit.read(swap_age)?;
             // Who has no such limit need not know what it would be compared with.
             let usage = match limit {
                 Some(_) => charged.read(fresh)?.saturating_sub(reclaimable),

@@ -33,6 +33,13 @@ use crate::sync::{Arc, Mutex};
 /// Until when a reading is handed out again. Below the fast lane's shortest interval.
 const FRESH: Duration = Duration::from_millis(50);
 
+/// Until when a reading of what changes slowly, or is dear to read and judged over a longer time,
+/// is handed out again: every fifth tick at the default.
+const SLOW: Duration = Duration::from_millis(4_500);
+
+/// How often to ask whether this process was moved to another control group.
+const RARE: Duration = Duration::from_secs(60);
+
 /// No file of ours is a tenth as long; what is longer is not what we take it for.
 const LONGEST: usize = 1 << 20;
 
@@ -52,7 +59,11 @@ impl Kept {
 
     /// The whole file as it is now.
     pub(super) fn read(&mut self) -> io::Result<&[u8]> {
-        let process = std::process::id();
+        self.read_for(std::process::id())
+    }
+
+    /// By the process of this id, which is ours: asking for it is a system call of its own.
+    fn read_for(&mut self, process: u32) -> io::Result<&[u8]> {
         let reopened = match &self.file {
             Some((owner, _)) if *owner == process => false,
             _ => {
@@ -126,7 +137,7 @@ impl<T: Copy> Source<T> {
             return Ok(value);
         }
         self.last = None;
-        let value = match self.kept.read() {
+        let value = match self.kept.read_for(process) {
             Ok(text) => (self.parse)(text)?,
             Err(error) => return Err(at_path(&self.kept.path, &error)),
         };
@@ -160,6 +171,7 @@ impl From<Malformed> for Failure {
 pub(super) struct Procfs {
     root: PathBuf,
     fresh: Duration,
+    slow: Duration,
     descriptors: Mutex<Descriptors>,
     process_stat: Mutex<Source<ProcessStat>>,
     process_status: Mutex<Source<ProcessStatus>>,
@@ -190,10 +202,16 @@ impl Procfs {
 
     /// What is mounted at `root`.
     pub(super) fn at(root: &Path, fresh: Duration) -> Arc<Self> {
+        // Where nothing is handed out again, what changes slowly is not either.
+        Self::with(root, fresh, if fresh.is_zero() { fresh } else { SLOW })
+    }
+
+    pub(super) fn with(root: &Path, fresh: Duration, slow: Duration) -> Arc<Self> {
         let own = root.join("self");
         Arc::new(Self {
             root: root.to_owned(),
             fresh,
+            slow,
             descriptors: Descriptors { folder: own.join("fd"), listed: None }.into(),
             process_stat: Source::new(own.join("stat"), ProcessStat::parse).into(),
             process_status: Source::new(own.join("status"), ProcessStatus::parse).into(),
@@ -218,11 +236,11 @@ impl Procfs {
     }
 
     pub(super) fn vmstat(&self) -> Result<Option<VmStat>, Failure> {
-        self.vmstat.lock().read_if_any(self.fresh)
+        self.vmstat.lock().read_if_any(self.slow)
     }
 
     pub(super) fn load_average(&self) -> Result<Option<LoadAverage>, Failure> {
-        self.load_average.lock().read_if_any(self.fresh)
+        self.load_average.lock().read_if_any(self.slow)
     }
 
     pub(super) fn virtual_pages(&self) -> Result<u64, Failure> {
@@ -234,18 +252,24 @@ impl Procfs {
         self.root == Path::new("/proc")
     }
 
+    /// How old what changes slowly may be.
+    pub(super) fn slow(&self) -> Duration {
+        self.slow
+    }
+
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
     /// See [`GroupWalls::locate`].
     pub(super) fn locate_groups(&self) -> (usize, u64) {
-        self.groups.lock().locate(&self.root, self.fresh)
+        let rare = if self.fresh.is_zero() { self.fresh } else { RARE };
+        self.groups.lock().locate(&self.root, rare)
     }
 
     /// See [`GroupWalls::read`].
     pub(super) fn groups(&self, cheap: bool, into: &mut Vec<GroupReading>) -> Result<(), Failure> {
-        self.groups.lock().read(self.fresh, cheap, into)
+        self.groups.lock().read(self.fresh, self.slow, cheap, into)
     }
 
     /// See [`GroupWalls::folders`].

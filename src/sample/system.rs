@@ -14,7 +14,7 @@ use crate::{registry::Kind, semconv};
 /// Memory by state, what is available, swap in use and its traffic, page faults, load. In a
 /// container these are the *host's* numbers; what binds this process is
 /// [`memory`](super::memory())'s to tell. On Linux from `/proc/meminfo`, `vmstat` and `loadavg`,
-/// about 40 µs a tick; elsewhere through `sysinfo`, which knows memory, swap use and load.
+/// about 40 µs; events and load are read every five seconds; elsewhere through `sysinfo`, which knows memory, swap use and load.
 ///
 /// ```
 /// let hw = highwater::Highwater::builder("doc").sample(highwater::sample::system()).start()?;

@@ -99,6 +99,15 @@ impl Leak {
     }
 }
 
+impl std::fmt::Display for Workload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { base, warm_up, saw, tide, noise, memory, .. } = self;
+        write!(f, "base {base:.2}, warm-up {warm_up:.2?}, saw {saw:.2?}, tide {tide:.2?}, ")?;
+        write!(f, "{} bursts, steps {:.2?}, ", self.bursts.len(), self.steps)?;
+        write!(f, "noise {noise:.4} of memory {memory:.2}, {:.2?}", self.leak)
+    }
+}
+
 impl Workload {
     /// One that never needs more than it may.
     pub fn benign(random: &mut Random, seconds: f64) -> Self {
@@ -114,16 +123,16 @@ impl Workload {
     /// One whose leak reaches the limit.
     pub fn leaking(random: &mut Random) -> Self {
         let begins = random.uniform(120.0, 7_200.0);
-        let lasts = random.scale(120.0, 28_800.0);
+        let lasts = random.scale(180.0, 28_800.0);
         loop {
-            let mut workload = Self::any(random, begins + lasts, 0.5);
+            let mut workload = Self::any(random, begins + lasts, 0.35);
             let highest = (0..(begins + lasts) as u64).map(|at| workload.steady(at as f64));
             if highest.fold(0.0, f64::max) + 2.0 * workload.noise > 0.6 {
                 continue;
             }
             let shape = match random.next() % 4 {
                 0 => Shape::Power(random.uniform(1.0, 2.5)),
-                1 => Shape::Doubling(random.uniform(1.0, 4.0)),
+                1 => Shape::Doubling(random.uniform(1.0, 3.0)),
                 2 => Shape::Steps((lasts / random.uniform(5.0, 60.0)).max(8.0)),
                 _ => Shape::Power(1.0),
             };
@@ -215,14 +224,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// How long before the wall a forecast stood that had come after the leak began, and still did
-    /// or had ended only just before.
-    pub fn lead(&self, leak: &Leak) -> Option<f64> {
+    /// How long before the wall the first alert of these names came, after the leak began.
+    pub fn lead(&self, leak: &Leak, prefix: &str) -> Option<f64> {
         let wall = self.wall?;
-        let forecasts =
-            self.alerts.iter().filter(|(name, ..)| name.starts_with("MemoryExhaustion"));
-        let timely = forecasts.filter(|(_, _, from, _)| *from >= leak.begins);
-        timely.map(|(_, _, from, _)| wall - from).max_by(f64::total_cmp)
+        let alerts = self.alerts.iter().filter(|(name, ..)| name.starts_with(prefix));
+        let since = alerts.filter(|(_, _, from, _)| *from >= leak.begins);
+        since.map(|(_, _, from, _)| wall - from).max_by(f64::total_cmp)
     }
 
     pub fn count(&self, severity: Severity) -> usize {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::super::{Sampler, backend::Origin, memory, pressure, process, procfs::Procfs, system};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// What the machine says, in bytes unless it says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -189,13 +189,7 @@ impl Machine {
 
     /// The built-in samplers, over this machine.
     pub fn samplers(&self) -> Vec<Box<dyn Sampler>> {
-        let procfs = Procfs::at(&self.root, Duration::ZERO);
-        let origin = || Origin { procfs: Some(procfs.clone()) };
-        let (mut process, mut system) = (process(), system());
-        let (mut memory, mut pressure) = (memory(), pressure());
-        (process.origin, system.origin) = (origin(), origin());
-        (memory.origin, pressure.origin) = (origin(), origin());
-        vec![Box::new(process), Box::new(system), Box::new(memory), Box::new(pressure)]
+        over(&Procfs::at(&self.root, Duration::ZERO))
     }
 
     fn write(&mut self, name: &'static str, text: std::fmt::Arguments<'_>) -> io::Result<()> {
@@ -219,6 +213,15 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+pub(super) fn over(procfs: &Arc<Procfs>) -> Vec<Box<dyn Sampler>> {
+    let origin = || Origin { procfs: Some(procfs.clone()) };
+    let (mut process, mut system) = (process(), system());
+    let (mut memory, mut pressure) = (memory(), pressure());
+    (process.origin, system.origin) = (origin(), origin());
+    (memory.origin, pressure.origin) = (origin(), origin());
+    vec![Box::new(process), Box::new(system), Box::new(memory), Box::new(pressure)]
 }
 
 impl Drop for Machine {

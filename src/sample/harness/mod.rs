@@ -16,6 +16,12 @@ use crate::{
     sync::Arc,
 };
 
+/// The built-in samplers, for which what changes slowly grows old within this time.
+#[cfg(target_os = "linux")]
+pub fn samplers(slow: Duration) -> Vec<Box<dyn Sampler>> {
+    machine::over(&super::procfs::Procfs::with("/proc".as_ref(), slow, slow))
+}
+
 /// Samplers that are called by hand.
 #[derive(Debug)]
 pub struct Sampling {
