@@ -255,6 +255,8 @@ fn an_oom_kill_is_seen() {
         let outcome = bomb.status().unwrap();
         assert!(!outcome.success());
         assert_eq!(eyes.see(kills), 1.0);
+        // The host's are read every five seconds.
+        sleep(Duration::from_secs(5));
         assert!(eyes.see(r#"events{event="oom_kill", level="host"}"#) > host);
     });
 }
