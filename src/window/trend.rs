@@ -27,6 +27,7 @@ const LEAST_POINTS: usize = 10;
 /// The time between two points of each scale.
 const SCALES: [Duration; 3] =
     [Duration::from_secs(1), Duration::from_secs(6), Duration::from_secs(36)];
+const FINEST: usize = 0;
 const COARSEST: usize = SCALES.len() - 1;
 const PAIRS: usize = POINTS * (POINTS - 1) / 2;
 /// One-sided; asked every second, 99% would be wrong once in two minutes.
@@ -115,7 +116,10 @@ impl Trend {
                 levelling = levelling.max(view.lately);
                 continue;
             }
-            if view.lately <= levelling || !view.is_trend() || (known && at != COARSEST) {
+            // Growth that a few seconds alone have seen is a burst.
+            let is_burst = at == FINEST && view.before <= STOPPED * view.lately;
+            let elsewhere = known && at != COARSEST;
+            if view.lately <= levelling || !view.is_trend() || is_burst || elsewhere {
                 continue;
             }
             if seconds > REACH * view.seen {
