@@ -8,6 +8,7 @@ use std::{
 use crate::{
     alert::{Deploying, Silence, UnknownAlert, Watch},
     builder::Builder,
+    compare::{Recording, Recordings},
     engine::{Engine, Health, ShutdownError},
     front::{self, InstrumentBuilder, QueriesBuilder, QueryBuilder, Recorder, native, text},
     instrument::{Component, Counter, Gauge, Histogram, UpDownCounter},
@@ -185,6 +186,15 @@ impl Highwater {
     pub fn silences(&self) -> Vec<Silence> {
         let engine = self.0.engine.as_ref();
         engine.map_or_else(Vec::new, |engine| engine.shared.silences.list(SystemTime::now()))
+    }
+
+    /// Records what queries and pools do from now on, to be [compared](crate::compare) with what
+    /// another deployment recorded.
+    pub fn record(&self, name: &str) -> Recording {
+        match &self.0.engine {
+            Some(engine) => engine.shared.recordings.begin(name),
+            None => Arc::<Recordings>::default().begin(name),
+        }
     }
 
     /// Reads something more once a tick, from the next one on: what exists only once the instance

@@ -33,6 +33,7 @@ mod window;
 pub mod rule;
 // 6: what leaves the process.
 pub mod alert;
+pub mod compare;
 pub mod export;
 // 7: the one loop.
 mod engine;

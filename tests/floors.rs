@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["sample"],
     &["window", "history"],
     &["rule"],
-    &["alert", "export"],
+    &["alert", "compare", "export"],
     &["engine"],
     &[
         "env",

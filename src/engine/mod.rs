@@ -42,6 +42,7 @@ use self::{
 use crate::{
     alert::{Recurring, Silences, Sink, Speaker, Watches},
     clock::Clock,
+    compare::Recordings,
     export::{
         otlp::{self, Exporter, Interrupt},
         prometheus::Exposition,
@@ -94,6 +95,7 @@ pub(crate) struct Shared {
     readers: Readers,
     exposition: Exposition,
     losses: Arc<Losses>,
+    pub(crate) recordings: Arc<Recordings>,
     stop: Arc<Stop>,
     pulse: Pulse,
 }
@@ -114,6 +116,7 @@ impl Shared {
             readers: Readers::default(),
             exposition,
             losses: Arc::default(),
+            recordings: Arc::default(),
             stop: Arc::default(),
             pulse: Pulse::default(),
         }

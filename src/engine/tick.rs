@@ -217,8 +217,11 @@ impl Ticker {
         }
         self.next_glance = self.samplers.run(at);
         self.telemetry.publish(&self.shared.silences, self.notifier.hushed(), at);
-        self.collector
-            .collect_for(at, |series| self.rules.wants(series) || self.scribe.wants(series));
+        let recorded = self.shared.recordings.any();
+        self.collector.collect_for(at, |series| {
+            recorded || self.rules.wants(series) || self.scribe.wants(series)
+        });
+        self.shared.recordings.observe(at, self.collector.series(), self.collector.frame());
         self.foresight.observe(at, self.collector.series(), self.collector.frame());
         self.scribe.observe(at, self.collector.series(), self.collector.frame());
         self.rules.observe(self.collector.series(), self.collector.frame());

@@ -2,6 +2,7 @@
 //! Foreign key types stay here.
 
 mod cache;
+mod lazy;
 mod metrics;
 pub(crate) mod native;
 #[cfg(feature = "otel-api-0-33")]
@@ -10,5 +11,8 @@ pub(crate) mod text;
 
 pub use self::metrics::Recorder;
 pub(crate) use self::metrics::{forward_to, install_forwarder, installed};
+pub(crate) use lazy::Lazy;
 pub use native::{InstrumentBuilder, QueryBuilder};
+#[cfg(feature = "sqlx")]
+pub(crate) use text::Known;
 pub use text::{Queries, QueriesBuilder};

@@ -10,10 +10,10 @@
 
 use std::{borrow::Cow, cell::RefCell, collections::HashMap, fmt};
 
-use super::native::{self, QueryBuilder};
+use super::{lazy::Lazy, native};
 use crate::{
-    instrument::{DropReason, Query},
-    name::quick_hash,
+    instrument::{DropReason, Histogram, Query},
+    name::{Unit, quick_hash},
     registry::Registry,
     semconv,
     sql::{self, Dialect},
@@ -114,8 +114,8 @@ pub struct Queries(Arc<Set>);
 struct Set {
     id: u64,
     dialect: Dialect,
-    /// By name; with its text where that is told.
-    known: RwLock<HashMap<String, Query>>,
+    /// By name, with its text where that is told.
+    known: RwLock<HashMap<String, Arc<Known>>>,
     said: QueriesBuilder,
 }
 
@@ -123,10 +123,23 @@ impl Queries {
     /// The timer of this text.
     #[inline]
     pub fn of(&self, sql: &str) -> Query {
+        self.with(sql, |known| known.query.clone())
+    }
+
+    /// All that is known of this text.
+    #[cfg(feature = "sqlx")]
+    pub(crate) fn find(&self, sql: &str) -> Arc<Known> {
+        self.with(sql, Arc::clone)
+    }
+
+    #[inline]
+    fn with<T>(&self, sql: &str, take: impl Fn(&Arc<Known>) -> T) -> T {
         if sql.len() > MOST_KEPT {
-            return self.0.resolve(sql);
+            return take(&self.0.resolve(sql));
         }
-        TABLE.try_with(|table| table.get(&self.0, sql)).unwrap_or_else(|_| self.0.resolve(sql))
+        TABLE
+            .try_with(|table| table.get(&self.0, sql, &take))
+            .unwrap_or_else(|_| take(&self.0.resolve(sql)))
     }
 
     /// What this text is called.
@@ -136,7 +149,7 @@ impl Queries {
 
     /// The query of this name, whatever its text; of these labels.
     pub fn called(&self, name: &str) -> Query {
-        self.0.known_as(name, None)
+        self.0.known_as(name, None).query.clone()
     }
 }
 
@@ -158,12 +171,12 @@ impl Set {
     }
 
     #[cold]
-    fn resolve(&self, sql: &str) -> Query {
+    fn resolve(&self, sql: &str) -> Arc<Known> {
         let text = self.said.with_text.then(|| sql::sanitize(sql, self.dialect));
         self.known_as(&self.name(sql), text.as_deref())
     }
 
-    fn known_as(&self, name: &str, text: Option<&str>) -> Query {
+    fn known_as(&self, name: &str, text: Option<&str>) -> Arc<Known> {
         let key = match text {
             // No name has a line's end in it.
             Some(text) => Cow::Owned(format!("{name}\n{text}")),
@@ -176,18 +189,41 @@ impl Set {
         if known.len() >= MOST_NAMES && !known.contains_key(&*key) {
             self.said.registry.drops().count(DropReason::Cardinality);
             let other = known.entry(sql::OTHER.to_owned());
-            return other.or_insert_with(|| self.builder(sql::OTHER, None).build()).clone();
+            return other.or_insert_with(|| self.make(sql::OTHER, None)).clone();
         }
-        let make = || self.builder(name, text).build();
-        known.entry(key.into_owned()).or_insert_with(make).clone()
+        known.entry(key.into_owned()).or_insert_with(|| self.make(name, text)).clone()
     }
 
-    fn builder(&self, name: &str, text: Option<&str>) -> QueryBuilder {
+    fn make(&self, name: &str, text: Option<&str>) -> Arc<Known> {
         let said = &self.said;
-        let builder = native::query(&said.registry, name).system(&said.system);
-        let builder =
-            text.into_iter().fold(builder, |b, text| b.label(semconv::DB_QUERY_TEXT, text));
-        said.labels.iter().fold(builder, |builder, (key, value)| builder.label(key, value))
+        let rows = native::histogram(&said.registry, semconv::DB_CLIENT_RESPONSE_RETURNED_ROWS)
+            .unit(Unit::known("{row}"))
+            .help("Rows that database operations returned.")
+            .label(semconv::DB_SYSTEM_NAME, &said.system)
+            .label(semconv::DB_QUERY_SUMMARY, name);
+        let query = native::query(&said.registry, name).system(&said.system);
+        let text = text.map(|text| (semconv::DB_QUERY_TEXT, text));
+        let labels = said.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let (query, rows) =
+            labels.chain(text).fold((query, rows), |(query, rows), (key, value)| {
+                (query.label(key, value), rows.label(key, value))
+            });
+        Arc::new(Known { query: query.build(), rows: rows.into() })
+    }
+}
+
+/// What belongs to a name.
+pub(crate) struct Known {
+    pub(crate) query: Query,
+    #[cfg_attr(not(feature = "sqlx"), allow(dead_code))]
+    rows: Lazy<Histogram>,
+}
+
+impl Known {
+    /// A call gave so many rows.
+    #[cfg(feature = "sqlx")]
+    pub(crate) fn rows(&self, rows: u64) {
+        self.rows.get().record(rows as f64);
     }
 }
 
@@ -200,28 +236,28 @@ struct Table(RefCell<Vec<Option<Entry>>>);
 struct Entry {
     set: u64,
     text: Box<str>,
-    query: Query,
+    known: Arc<Known>,
 }
 
 impl Table {
     #[inline]
-    fn get(&self, set: &Set, sql: &str) -> Query {
+    fn get<T>(&self, set: &Set, sql: &str, take: impl Fn(&Arc<Known>) -> T) -> T {
         let at = slot(set, sql);
         if let Ok(slots) = self.0.try_borrow()
             && let Some(Some(entry)) = slots.get(at)
             && entry.set == set.id
             && *entry.text == *sql
         {
-            return entry.query.clone();
+            return take(&entry.known);
         }
-        self.insert(at, set, sql)
+        take(&self.insert(at, set, sql))
     }
 
     #[cold]
-    fn insert(&self, at: usize, set: &Set, sql: &str) -> Query {
+    fn insert(&self, at: usize, set: &Set, sql: &str) -> Arc<Known> {
         // Not while the table is borrowed: resolving may log, and the logger may query.
-        let query = set.resolve(sql);
-        let entry = Some(Entry { set: set.id, text: sql.into(), query: query.clone() });
+        let known = set.resolve(sql);
+        let entry = Some(Entry { set: set.id, text: sql.into(), known: known.clone() });
         let old = self.0.try_borrow_mut().ok().and_then(|mut slots| {
             if slots.is_empty() {
                 slots.resize_with(SLOTS, || None);
@@ -229,7 +265,7 @@ impl Table {
             std::mem::replace(slots.get_mut(at)?, entry)
         });
         drop(old);
-        query
+        known
     }
 }
 

@@ -48,4 +48,6 @@ pub(crate) use distribution::{Buckets, Delta, Distribution};
 pub(crate) use drops::{DropReason, Drops};
 pub(crate) use gauge::GaugeCore;
 pub(crate) use histogram::{HistogramCore, Measure};
+#[cfg(feature = "sqlx")]
+pub(crate) use query::Call;
 pub(crate) use thin::MOST as MOST_THINNED;

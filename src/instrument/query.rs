@@ -424,25 +424,25 @@ impl fmt::Debug for QueryGuard<'_> {
 }
 
 /// A call that owns its query, for futures: begun at the first poll, ended once.
-pub(super) struct Call {
+pub(crate) struct Call {
     query: Query,
     /// `None` before the first poll.
     started: Option<Start>,
 }
 
 impl Call {
-    pub(super) fn new(query: Query) -> Self {
+    pub(crate) fn new(query: Query) -> Self {
         Self { query, started: None }
     }
 
     /// Begins at the first call, and ends it as a panic if the poll it is called for unwinds: an
     /// executor that catches the panic drops the future later, when it looks like a cancellation.
-    pub(super) fn enter(&mut self) -> Entered<'_> {
+    pub(crate) fn enter(&mut self) -> Entered<'_> {
         self.started.get_or_insert_with(|| self.query.0.begin());
         Entered(self)
     }
 
-    pub(super) fn finish(&mut self, failed: Option<&str>) {
+    pub(crate) fn finish(&mut self, failed: Option<&str>) {
         let started = self.end();
         match failed {
             None => self.query.0.succeed(started),
@@ -467,7 +467,7 @@ impl Drop for Call {
 }
 
 /// A poll under way.
-pub(super) struct Entered<'a>(&'a mut Call);
+pub(crate) struct Entered<'a>(&'a mut Call);
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {

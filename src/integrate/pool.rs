@@ -29,9 +29,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::lazy::Lazy;
 use crate::{
-    front::InstrumentBuilder,
+    front::{InstrumentBuilder, Lazy},
     handle::Highwater,
     instrument::{Counter, Gauge, Histogram},
     name::Unit,

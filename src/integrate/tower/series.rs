@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use ::http::{HeaderMap, Method, StatusCode};
 
-use super::{super::lazy::Lazy, body::content_length};
+use super::body::content_length;
 use crate::{
-    front::InstrumentBuilder,
+    front::{InstrumentBuilder, Lazy},
     handle::Highwater,
     instrument::{Histogram, UpDownCounter},
     name::{Unit, quick_hash},

@@ -1,9 +1,10 @@
 //! A series that exists once it has something to say.
 
-use crate::{front::InstrumentBuilder, sync::OnceCell};
+use super::InstrumentBuilder;
+use crate::sync::OnceCell;
 
 /// Built at its first use; a load afterwards.
-pub(super) struct Lazy<H> {
+pub(crate) struct Lazy<H> {
     built: OnceCell<H>,
     builder: InstrumentBuilder<H>,
 }
@@ -15,7 +16,7 @@ impl<H> From<InstrumentBuilder<H>> for Lazy<H> {
 }
 
 impl<H> Lazy<H> {
-    pub(super) fn get(&self) -> &H {
+    pub(crate) fn get(&self) -> &H {
         self.built.get_or_init(|| self.builder.clone().build())
     }
 }

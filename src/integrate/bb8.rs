@@ -1,0 +1,125 @@
+//! bb8: a pool that measures who waits, for how long, and how long connections are held.
+//!
+//! The metrics are those of a [pool](super::pool) but `create_time`. What the pool itself counts
+//! (used, idle) includes those who take connections from it directly; waiters, waits, time-outs and
+//! uses are those that go through [`Pool::get`].
+
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+};
+
+use ::bb8::{ManageConnection, PooledConnection, RunError};
+
+use super::pool::{self, Refusal, State, Used};
+use crate::{handle::Highwater, sync::Arc};
+
+/// A measured pool: clone it, share it, as bb8's own.
+///
+/// ```
+/// use highwater::{Highwater, integrate};
+///
+/// # struct Manager;
+/// # impl bb8::ManageConnection for Manager {
+/// #     type Connection = u32;
+/// #     type Error = std::io::Error;
+/// #     async fn connect(&self) -> Result<u32, std::io::Error> { Ok(7) }
+/// #     async fn is_valid(&self, _: &mut u32) -> Result<(), std::io::Error> { Ok(()) }
+/// #     fn has_broken(&self, _: &mut u32) -> bool { false }
+/// # }
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+/// # runtime.block_on(async {
+/// let hw = Highwater::builder("doc").start()?;
+/// let pool = bb8::Pool::builder().max_size(4).build(Manager).await?;
+/// let pool = integrate::bb8::Pool::new(&hw, "main", pool);            // the one line
+/// let connection = pool.get().await?;
+/// assert_eq!(*connection, 7);
+/// # drop(connection);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Pool<M: ManageConnection> {
+    raw: Arc<::bb8::Pool<M>>,
+    meter: pool::Pool,
+}
+
+impl<M: ManageConnection> Pool<M> {
+    /// Measures `pool` under a name that is unique in the service, until the last clone of what
+    /// this gives is gone.
+    pub fn new(hw: &Highwater, name: &str, pool: ::bb8::Pool<M>) -> Self {
+        let raw = Arc::new(pool);
+        let weak = Arc::downgrade(&raw);
+        let meter = pool::Pool::new(hw, name, move || {
+            let pool = weak.upgrade()?;
+            let (state, config) = (pool.state(), pool.config());
+            let used = state.connections.saturating_sub(state.idle_connections);
+            let state = State::new(
+                u64::from(used),
+                u64::from(state.idle_connections),
+                u64::from(config.max_size),
+            );
+            Some(state.acquire_timeout(config.connection_timeout))
+        });
+        Self { raw, meter }
+    }
+
+    /// The pool as bb8 has it. Connections taken from it are not timed.
+    pub fn raw(&self) -> &::bb8::Pool<M> {
+        &self.raw
+    }
+
+    /// A connection, when there is one.
+    ///
+    /// # Errors
+    /// Those of [`bb8::Pool::get`].
+    pub async fn get(&self) -> Result<Connection<M>, RunError<M::Error>> {
+        let connection = self.meter.acquire(self.raw.get_owned(), refusal).await?;
+        Ok(Connection { connection, _used: self.meter.used() })
+    }
+}
+
+fn refusal<E>(error: &RunError<E>) -> Refusal {
+    match error {
+        RunError::TimedOut => Refusal::Timeout,
+        RunError::User(_) => Refusal::Error("backend"),
+    }
+}
+
+/// A connection in use; goes back to the pool when it is dropped.
+pub struct Connection<M: ManageConnection> {
+    connection: PooledConnection<'static, M>,
+    _used: Used,
+}
+
+impl<M: ManageConnection> Deref for Connection<M> {
+    type Target = M::Connection;
+
+    fn deref(&self) -> &M::Connection {
+        &self.connection
+    }
+}
+
+impl<M: ManageConnection> DerefMut for Connection<M> {
+    fn deref_mut(&mut self) -> &mut M::Connection {
+        &mut self.connection
+    }
+}
+
+impl<M: ManageConnection> Clone for Pool<M> {
+    fn clone(&self) -> Self {
+        Self { raw: self.raw.clone(), meter: self.meter.clone() }
+    }
+}
+
+impl<M: ManageConnection> fmt::Debug for Pool<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("meter", &self.meter).finish_non_exhaustive()
+    }
+}
+
+impl<M: ManageConnection> fmt::Debug for Connection<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}

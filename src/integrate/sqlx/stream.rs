@@ -1,0 +1,185 @@
+//! Streams of rows: one that is measured, and one made by a future that owns what it reads from.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures_core::Stream;
+use pin_project_lite::pin_project;
+use sqlx_core::{Either, error::Error};
+
+use super::failure::code;
+use crate::{
+    front::Known,
+    instrument::Call,
+    sync::{Arc, Mutex},
+};
+
+pin_project! {
+    /// Rows of one query: ended by its last, by an error, or by being dropped.
+    pub(super) struct Rows<S> {
+        #[pin]
+        stream: S,
+        call: Call,
+        known: Arc<Known>,
+        rows: u64,
+    }
+}
+
+impl<S> Rows<S> {
+    pub(super) fn of(stream: S, known: Arc<Known>) -> Self {
+        Self { stream, call: Call::new(known.query.clone()), known, rows: 0 }
+    }
+}
+
+impl<S, R, O> Stream for Rows<S>
+where
+    S: Stream<Item = Result<Either<R, O>, Error>>,
+{
+    type Item = S::Item;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        let this = self.project();
+        let entered = this.call.enter();
+        let polled = this.stream.poll_next(cx);
+        drop(entered);
+        let item = ready!(polled);
+        match &item {
+            Some(Ok(Either::Left(_))) => {}
+            Some(Ok(Either::Right(_))) => *this.rows += 1,
+            Some(Err(error)) => this.call.finish(Some(&code(error))),
+            None => {
+                this.call.finish(None);
+                this.known.rows(*this.rows);
+            }
+        }
+        Poll::Ready(item)
+    }
+}
+
+pin_project! {
+    /// A query that gives at most one row.
+    pub(super) struct One<F> {
+        #[pin]
+        future: F,
+        call: Call,
+        known: Arc<Known>,
+    }
+}
+
+impl<F> One<F> {
+    pub(super) fn of(future: F, known: Arc<Known>) -> Self {
+        Self { future, call: Call::new(known.query.clone()), known }
+    }
+}
+
+impl<F, T> Future for One<F>
+where
+    F: Future<Output = Result<Option<T>, Error>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let entered = this.call.enter();
+        let polled = this.future.poll(cx);
+        drop(entered);
+        let output = ready!(polled);
+        match &output {
+            Ok(row) => {
+                this.call.finish(None);
+                this.known.rows(u64::from(row.is_some()));
+            }
+            Err(error) => this.call.finish(Some(&code(error))),
+        }
+        Poll::Ready(output)
+    }
+}
+
+/// Where a future puts what its [`Generated`] stream gives next.
+pub(super) struct Slot<T>(Arc<Mutex<Option<T>>>);
+
+impl<T> Slot<T> {
+    /// Gives one, and goes on once it was taken.
+    pub(super) async fn give(&self, item: T) {
+        *self.0.lock() = Some(item);
+        let mut given = false;
+        poll_fn(
+            |_| if std::mem::replace(&mut given, true) { Poll::Ready(()) } else { Poll::Pending },
+        )
+        .await;
+    }
+}
+
+pin_project! {
+    /// The items a future gives, then its error if it has one.
+    pub(super) struct Generated<F, T> {
+        #[pin]
+        future: F,
+        slot: Arc<Mutex<Option<T>>>,
+        ended: bool,
+    }
+}
+
+/// A stream of what `make`'s future gives.
+pub(super) fn generate<T, F>(make: impl FnOnce(Slot<T>) -> F) -> Generated<F, T>
+where
+    F: Future<Output = Result<(), Error>>,
+{
+    let slot = Arc::new(Mutex::new(None));
+    Generated { future: make(Slot(slot.clone())), slot, ended: false }
+}
+
+impl<F, T> Stream for Generated<F, T>
+where
+    F: Future<Output = Result<(), Error>>,
+{
+    type Item = Result<T, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.project();
+        if *this.ended {
+            return Poll::Ready(None);
+        }
+        match this.future.poll(cx) {
+            Poll::Ready(end) => {
+                *this.ended = true;
+                Poll::Ready(end.err().map(Err))
+            }
+            Poll::Pending => match this.slot.lock().take() {
+                Some(item) => Poll::Ready(Some(Ok(item))),
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+/// The next item.
+pub(super) async fn next<S: Stream>(mut stream: Pin<&mut S>) -> Option<S::Item> {
+    poll_fn(|cx| stream.as_mut().poll_next(cx)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+
+    #[test]
+    fn a_generated_stream_gives_all_then_the_error_then_nothing() {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut stream = pin!(generate(|out: Slot<u8>| async move {
+            out.give(1).await;
+            out.give(2).await;
+            Err(Error::PoolClosed)
+        }));
+        let mut poll = || stream.as_mut().poll_next(&mut cx);
+        assert!(matches!(poll(), Poll::Ready(Some(Ok(1)))));
+        assert!(matches!(poll(), Poll::Ready(Some(Ok(2)))));
+        assert!(matches!(poll(), Poll::Ready(Some(Err(Error::PoolClosed)))));
+        assert!(matches!(poll(), Poll::Ready(None)));
+        assert!(matches!(poll(), Poll::Ready(None)));
+    }
+}
