@@ -1,17 +1,17 @@
 //! What highwater adds to the server: rules, two watches, a budget, and the autoscaler's hook.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use highwater::{
     Component, Exceeded, Held, Highwater, Query,
-    alert::{self, Severity, State, Watch},
+    alert::{self, Severity, State, Transition, Watch},
     rule, sample,
 };
 
-use crate::{BUDGET, config::State as Settings, report::bytes, server::say};
+use crate::{BUDGET, config::State as Settings, server::say};
 
 /// The share of the budget that the states of requests may take.
 const STATES: u64 = BUDGET * 6 / 10;
@@ -45,8 +45,6 @@ impl Watched {
             let used = rule::gauge("highwater.memory.utilization").label("level", level);
             used.above(above).clear_below(below)
         };
-        let components = Arc::<OnceLock<[Component; 2]>>::default();
-        let known = components.clone();
         let fired = Arc::<Mutex<Vec<String>>>::default();
         let fires = fired.clone();
         let walls = sample::memory();
@@ -94,10 +92,7 @@ impl Watched {
                     return;
                 }
                 let (name, to) = (&transition.rule.name, transition.to);
-                let mut text = transition.summary.clone();
-                if name.starts_with("Memory") && to == State::Firing {
-                    text.push_str(&eater(known.get().map_or(&[], |all| all)));
-                }
+                let text = transition.summary.clone() + &eater(transition);
                 say(format_args!("ALERT {name} {to} {text}"));
                 if to == State::Firing {
                     let mut fires = fires.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,7 +109,6 @@ impl Watched {
         store.set_limit(STATES);
         let defaults = hw.component("config-defaults");
         defaults.set(typical);
-        let _ = components.set([store.clone(), defaults]);
         Ok(Self {
             order: hw.query("order").system("sqlite").build(),
             batch: hw.query("order_batch").system("sqlite").build(),
@@ -154,16 +148,12 @@ impl Watched {
     }
 }
 
-/// The component that holds most.
-fn eater(of: &[Component]) -> String {
-    let Some(most) = of.iter().max_by_key(|component| component.usage()) else {
-        return String::new();
-    };
-    let (name, usage, requests) = (most.name(), bytes(most.usage()), most.requests());
-    match most.request_memory().checked_div(requests) {
-        Some(each) => {
-            format!("; {name} holds {usage} for {requests} requests, {} each", bytes(each))
-        }
-        None => format!("; {name} holds {usage}"),
-    }
+/// Who holds most of the memory, and the likeliest cause, by the alert's evidence.
+fn eater(of: &Transition) -> String {
+    let is_memory = of.to == State::Firing && of.rule.name.starts_with("Memory");
+    let Some(evidence) = of.evidence.as_ref().filter(|_| is_memory) else { return String::new() };
+    let largest = evidence.facts.iter().find(|fact| fact.key == "memory.component");
+    let cause = evidence.likeliest().map(|cause| &cause.text);
+    let texts = largest.map(|fact| &fact.text).into_iter().chain(cause);
+    texts.map(|text| format!("; {text}")).collect()
 }

@@ -21,6 +21,7 @@ const FOLLOWED: &[(&str, bool)] = &[
     (s::COMPONENT_ITEMS, false),
     (s::COMPONENT_REQUESTS, false),
     (s::COMPONENT_MEMORY_PER_REQUEST, false),
+    (s::ALLOCATOR_PROFILE_TIME, false),
     (s::PRESSURE_AVG10, false),
     (s::PROCESS_CPU_TIME, true),
     (s::CPU_THROTTLED_TIME, true),

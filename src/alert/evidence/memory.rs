@@ -41,6 +41,7 @@ pub(super) fn gather(level: Option<&str>, history: &History, evidence: &mut Evid
         evidence.fact("memory.growth", "", rise / time, Unit::known("By/s"), text);
     }
     components(history, resident, growth, evidence);
+    profile(history, evidence);
     neighbours(&level, usage, resident, evidence);
     pressure(history, evidence);
 }
@@ -119,6 +120,22 @@ fn components(
             );
             evidence.cause(unknown * 0.8, text);
         }
+    }
+}
+
+/// Where the newest heap profile is, if any was written within the hour.
+fn profile(history: &History, evidence: &mut Evidence) {
+    let written = history.lines_of(s::ALLOCATOR_PROFILE_TIME);
+    let newest = written
+        .filter_map(|line| Some((line, line.now()?)))
+        .max_by(|(_, a), (_, b)| a.total_cmp(b));
+    let now = history.at.wall.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    if let Some((line, at)) = newest
+        && now.as_secs_f64() - at < 3_600.0
+    {
+        let path = line.label(s::FILE_PATH);
+        let text = format!("a heap profile of this is in {path}");
+        evidence.fact("memory.profile", path, at, Unit::SECONDS, text);
     }
 }
 

@@ -196,3 +196,24 @@ fn an_end_needs_no_evidence() {
     over.to = State::Inactive;
     assert!(rig.scribe.with(|history| gather(&over, history)).flatten().is_none());
 }
+
+#[test]
+fn the_newest_heap_profile_is_named() {
+    let mut rig = Rig::new();
+    let profile = |path: &str| rig.gauge(s::ALLOCATOR_PROFILE_TIME, &[(s::FILE_PATH, path)]);
+    let (old, new) = (profile("/heap/heap-0.heap"), profile("/heap/heap-1.heap"));
+    // The rig's wall clock stands at 1970.
+    old.set(-100.0);
+    rig.tick(1);
+    let evidence = rig.evidence("highwater.memory.utilization > 0.85", &[]).unwrap();
+    assert_eq!(fact(&evidence, "memory.profile"), "a heap profile of this is in /heap/heap-0.heap");
+    new.set(-50.0);
+    rig.tick(2);
+    let evidence = rig.evidence("highwater.memory.utilization > 0.85", &[]).unwrap();
+    assert_eq!(fact(&evidence, "memory.profile"), "a heap profile of this is in /heap/heap-1.heap");
+    old.set(-7_200.0);
+    new.set(-3_700.0);
+    rig.tick(3);
+    let evidence = rig.evidence("highwater.memory.utilization > 0.85", &[]);
+    assert!(evidence.is_none_or(|it| it.facts.iter().all(|fact| fact.key != "memory.profile")));
+}
