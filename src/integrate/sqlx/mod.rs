@@ -59,7 +59,7 @@ use crate::{
 /// #     for<'c> &'c mut DB::Connection: sqlx::Executor<'c, Database = DB>,
 /// #     DB::Arguments: sqlx::IntoArguments<DB>,
 /// # {
-/// let pool = integratesqlx_core::pool::Pool::new(&hw, "main", pool);           // the one line
+/// let pool = integrate::sqlx::Pool::new(&hw, "main", pool);           // the one line
 ///
 /// let rows = sqlx::query("SELECT id FROM orders").fetch_all(&pool).await?;  // `SELECT orders`
 /// let mut transaction = pool.begin().await?;
@@ -94,7 +94,7 @@ impl<DB: Database> Pool<DB> {
     /// let queries = hw.queries()
     ///     .named("SELECT id FROM orders WHERE customer = $1", "orders_by_customer")
     ///     .with_text();
-    /// let pool = highwater::integratesqlx_core::pool::Pool::with_queries(hw, "main", pool, queries);
+    /// let pool = highwater::integrate::sqlx::Pool::with_queries(hw, "main", pool, queries);
     /// # }
     /// ```
     pub fn with_queries(
