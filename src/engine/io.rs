@@ -97,6 +97,12 @@ impl Courier {
         }
     }
 
+    /// Whether every snapshot handed over is in the exporter's queue.
+    #[cfg(all(test, unix))]
+    pub(super) fn is_idle(&self) -> bool {
+        self.boxes.free.len() == SNAPSHOTS
+    }
+
     pub(super) fn snapshot(&self, collector: &Collector) {
         let Some(mut snapshot) = self.boxes.free.take() else {
             // Sums are cumulative: the next interval carries what this one would have.

@@ -70,6 +70,11 @@ impl<T> Mailbox<T> {
         }
     }
 
+    #[cfg(all(test, unix))]
+    pub(super) fn len(&self) -> usize {
+        self.state.lock().waiting.len()
+    }
+
     /// Nothing more will come.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;

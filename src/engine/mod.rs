@@ -13,6 +13,8 @@ mod health;
 mod io;
 mod launch;
 mod mailbox;
+#[cfg(all(test, unix))]
+mod outage;
 mod publish;
 mod pulse;
 mod readers;

@@ -245,6 +245,11 @@ impl Ticker {
         self.rules.status()
     }
 
+    #[cfg(all(test, unix))]
+    pub(super) fn courier_is_idle(&self) -> bool {
+        self.courier.as_ref().is_none_or(Courier::is_idle)
+    }
+
     /// After the last tick: every alert ends, everything leaves.
     fn last_words(&mut self, at: Moment) {
         self.rules.resolve_all(at, ResolveReason::Shutdown, &mut self.transitions);

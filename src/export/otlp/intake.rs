@@ -79,10 +79,15 @@ impl Intake {
         if self.0.compression[Lane::Metrics as usize].is_none() {
             return;
         }
-        let encoded = self.0.encoder.lock().encode(snapshot, &self.0.resource);
-        if let Some((request, points)) = encoded {
-            self.0.keep(Lane::Metrics, &request, snapshot.at.wall, points);
+        if let Some((plain, points)) = self.build(snapshot) {
+            self.0.keep(Lane::Metrics, plain, snapshot.at.wall, points);
         }
+    }
+
+    /// A snapshot as a request, and the number of its points; `None` if there is nothing to send.
+    pub(super) fn build(&self, snapshot: &Snapshot) -> Option<(Vec<u8>, usize)> {
+        let (request, points) = self.0.encoder.lock().encode(snapshot, &self.0.resource)?;
+        Some((request.encode_to_vec(), points))
     }
 
     /// Keeps transitions to be sent, `observed` now; nothing if log records go nowhere.
@@ -92,14 +97,14 @@ impl Intake {
         }
         let request = encode::logs(transitions, observed, &self.0.resource, random_u128);
         if let Some(request) = request {
-            self.0.keep(Lane::Alerts, &request, observed, transitions.len());
+            let plain = request.encode_to_vec();
+            self.0.keep(Lane::Alerts, plain, observed, transitions.len());
         }
     }
 }
 
 impl Shared {
-    fn keep(&self, lane: Lane, request: &impl Message, at: SystemTime, items: usize) {
-        let plain = request.encode_to_vec();
+    fn keep(&self, lane: Lane, plain: Vec<u8>, at: SystemTime, items: usize) {
         let wanted = self.compression[lane as usize].unwrap_or_default().encoding();
         let (encoding, body) = match compressed(&plain, wanted) {
             Ok(body) => (wanted, body),

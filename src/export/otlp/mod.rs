@@ -20,6 +20,8 @@ mod config;
 mod encode;
 pub(crate) mod endpoint;
 mod env;
+#[doc(hidden)]
+pub mod harness;
 mod health;
 mod intake;
 mod resource;
