@@ -26,9 +26,13 @@ const GAUGES: usize = 10_000;
 /// Buckets of a 32nd of an octave, ours and, told so, the SDK's.
 const SCALE: i8 = 5;
 
-/// One in the midst of each of the buckets, about 1 ms to 9 ms.
-fn values() -> impl Iterator<Item = f64> {
-    (0..BUCKETS).map(|at| 0.001 * 2_f64.powf((f64::from(at) + 0.5) / 32.0))
+/// What histogram `number` records: up to 200 in the midst of each of the buckets, about 1 ms to
+/// 9 ms.
+fn values(number: usize) -> impl Iterator<Item = f64> {
+    (0..BUCKETS).flat_map(move |at| {
+        let times = 1 + (number * 31 + at as usize * 17) % 200;
+        std::iter::repeat_n(0.001 * 2_f64.powf((f64::from(at) + 0.5) / 32.0), times)
+    })
 }
 
 fn thread_time() -> Duration {
@@ -62,7 +66,9 @@ fn fill(pushing: &Pushing, what: What) -> Box<dyn Fn(f64)> {
             let all: Vec<_> = (0..HISTOGRAMS)
                 .map(|at| pushing.histogram("query.duration", [("query", &*format!("q{at}"))]))
                 .collect();
-            all.iter().for_each(|one| values().for_each(|value| one.record(value)));
+            for (number, one) in all.iter().enumerate() {
+                values(number).for_each(|value| one.record(value));
+            }
             Box::new(move |_| all.iter().for_each(|one| one.record(0.003)))
         }
         What::Gauges => {

@@ -93,8 +93,8 @@ impl Sdk {
         let instruments = match what {
             What::Histograms => {
                 let all = meter.f64_histogram("query.duration").with_unit("s").build();
-                for attributes in &attributes {
-                    values().for_each(|value| all.record(value, attributes));
+                for (number, attributes) in attributes.iter().enumerate() {
+                    values(number).for_each(|value| all.record(value, attributes));
                 }
                 Instruments::Histogram(all)
             }

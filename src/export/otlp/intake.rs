@@ -86,8 +86,7 @@ impl Intake {
 
     /// A snapshot as a request, and the number of its points; `None` if there is nothing to send.
     pub(super) fn build(&self, snapshot: &Snapshot) -> Option<(Vec<u8>, usize)> {
-        let (request, points) = self.0.encoder.lock().encode(snapshot, &self.0.resource)?;
-        Some((request.encode_to_vec(), points))
+        self.0.encoder.lock().encode(snapshot, &self.0.resource)
     }
 
     /// Keeps transitions to be sent, `observed` now; nothing if log records go nowhere.

@@ -109,6 +109,9 @@ fn finite(value: f64) -> Option<f64> {
 /// At a scale lower by `shift`: halving the resolution merges the buckets 2i and 2i+1 into i,
 /// exactly.
 fn buckets(buckets: &Buckets, shift: u32) -> BucketsMessage {
+    if shift == 0 {
+        return BucketsMessage { offset: buckets.offset, bucket_counts: buckets.counts.clone() };
+    }
     let mut low = Buckets::default();
     buckets.downscale(shift, &mut low);
     BucketsMessage { offset: low.offset, bucket_counts: low.counts }

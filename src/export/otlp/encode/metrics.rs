@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 
 use opentelemetry_proto::tonic::{
-    collector::metrics::v1::ExportMetricsServiceRequest,
     common::v1::{KeyValue, any_value::Value as Any},
     metrics::v1::{
         AggregationTemporality, ExponentialHistogram, Gauge, Histogram, Metric, NumberDataPoint,
-        ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
+        Sum, metric, number_data_point,
     },
     resource::v1::Resource as ResourceMessage,
 };
+
+use prost::encoding::{self, WireType};
 
 use super::{
     attribute,
@@ -50,12 +51,12 @@ impl Encoder {
         Self { shape, history: History::default() }
     }
 
-    /// The request and the number of its points; `None` if there is nothing to send.
+    /// The request, encoded, and the number of its points; `None` if there is nothing to send.
     pub(crate) fn encode(
         &mut self,
         snapshot: &Snapshot,
         resource: &ResourceMessage,
-    ) -> Option<(ExportMetricsServiceRequest, usize)> {
+    ) -> Option<(Vec<u8>, usize)> {
         let mut metrics: Vec<Metric> = Vec::new();
         let mut known = HashMap::new();
         let mut points = 0;
@@ -71,14 +72,7 @@ impl Encoder {
         if points == 0 {
             return None;
         }
-        let scope_metrics =
-            vec![ScopeMetrics { scope: Some(scope()), metrics, ..Default::default() }];
-        let resource_metrics = vec![ResourceMetrics {
-            resource: Some(resource.clone()),
-            scope_metrics,
-            ..Default::default()
-        }];
-        Some((ExportMetricsServiceRequest { resource_metrics }, points))
+        Some((framed(resource, &metrics), points))
     }
 
     fn empty(&self, metric: &Known) -> Metric {
@@ -199,6 +193,32 @@ impl Encoder {
     }
 }
 
+/// An `ExportMetricsServiceRequest` of one resource and one scope, its outer three messages
+/// framed by hand: prost measures a message anew at each level around it, down to every bucket.
+fn framed(resource: &ResourceMessage, metrics: &[Metric]) -> Vec<u8> {
+    const RESOURCE_METRICS: u32 = 1;
+    const RESOURCE: u32 = 1;
+    const SCOPE_METRICS: u32 = 2;
+    const SCOPE: u32 = 1;
+    const METRICS: u32 = 2;
+    let within = |tag, message: &[u8], into: &mut Vec<u8>| {
+        encoding::encode_key(tag, WireType::LengthDelimited, into);
+        encoding::encode_varint(message.len() as u64, into);
+        into.extend_from_slice(message);
+    };
+    let mut in_scope = Vec::new();
+    encoding::message::encode(SCOPE, &scope(), &mut in_scope);
+    for metric in metrics {
+        encoding::message::encode(METRICS, metric, &mut in_scope);
+    }
+    let mut in_resource = Vec::with_capacity(in_scope.len() + 1_024);
+    encoding::message::encode(RESOURCE, resource, &mut in_resource);
+    within(SCOPE_METRICS, &in_scope, &mut in_resource);
+    let mut request = Vec::with_capacity(in_resource.len() + 16);
+    within(RESOURCE_METRICS, &in_resource, &mut request);
+    request
+}
+
 fn is_empty(metric: &Metric) -> bool {
     match &metric.data {
         Some(metric::Data::Gauge(gauge)) => gauge.data_points.is_empty(),
@@ -234,4 +254,34 @@ fn attributes(labels: &Labels) -> Vec<KeyValue> {
             _ => attribute(key, text(value)),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::{
+        collector::metrics::v1::ExportMetricsServiceRequest,
+        metrics::v1::{ResourceMetrics, ScopeMetrics},
+    };
+    use prost::Message;
+
+    use super::*;
+
+    #[test]
+    fn what_is_framed_by_hand_is_what_prost_frames() {
+        let resource = ResourceMessage {
+            attributes: vec![attribute("service.name", text("shop"))],
+            ..Default::default()
+        };
+        let metric = |name: &str| Metric { name: name.repeat(200), ..Default::default() };
+        let metrics = vec![metric("a"), metric("b")];
+        let scope_metrics =
+            ScopeMetrics { scope: Some(scope()), metrics: metrics.clone(), ..Default::default() };
+        let resource_metrics = ResourceMetrics {
+            resource: Some(resource.clone()),
+            scope_metrics: vec![scope_metrics],
+            ..Default::default()
+        };
+        let whole = ExportMetricsServiceRequest { resource_metrics: vec![resource_metrics] };
+        assert_eq!(framed(&resource, &metrics), whole.encode_to_vec());
+    }
 }
