@@ -11,10 +11,62 @@ pub(crate) use std::sync::{
     atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
+use std::{
+    sync::{Condvar, MutexGuard, PoisonError},
+    time::Instant,
+};
+
 pub(crate) use once_cell::sync::OnceCell;
-pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+pub(crate) use parking_lot::{Mutex, RwLock};
 
 /// Always std's: for statics, since loom's atomics cannot be made in a constant.
 pub(crate) mod fixed {
     pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+}
+
+/// A lock that threads sleep on.
+///
+/// It is std's and not parking_lot's, whose sleepers are in a table of the whole process: a forked
+/// child inherits the entries of threads it does not have, and the next to sleep there follows
+/// them into freed memory (`tests/degraded.rs` saw it). std's sleep in the kernel.
+#[derive(Debug, Default)]
+pub(crate) struct Monitor<T> {
+    state: std::sync::Mutex<T>,
+    changed: Condvar,
+}
+
+impl<T> Monitor<T> {
+    pub(crate) fn new(state: T) -> Self {
+        Self { state: std::sync::Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// What a panic left half-done is used as it is: nothing here panics half-way.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sleeps until it is notified, or for no reason.
+    pub(crate) fn wait<'a>(&self, held: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.changed.wait(held).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, but not beyond `at`; whether that has come.
+    pub(crate) fn wait_until<'a>(
+        &self,
+        held: MutexGuard<'a, T>,
+        at: Instant,
+    ) -> (MutexGuard<'a, T>, bool) {
+        let left = at.saturating_duration_since(Instant::now());
+        let (held, result) =
+            self.changed.wait_timeout(held, left).unwrap_or_else(PoisonError::into_inner);
+        (held, result.timed_out())
+    }
+
+    pub(crate) fn notify_one(&self) {
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.changed.notify_all();
+    }
 }

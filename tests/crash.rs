@@ -1,6 +1,6 @@
 //! A service that records and alerts is killed again and again, several of it at a time on one
 //! spool; every alert a sink was told of arrives.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg(unix)]
 
 #[path = "support/receiver.rs"]
@@ -58,7 +58,7 @@ fn child() {
         let name = number.to_string();
         hw.gauge("depth").label("number", &name).build().set(3.0);
         query.time(|| thread::sleep(Duration::from_millis(2)));
-        if number % 4 == 0 {
+        if number.is_multiple_of(4) {
             hw.gauge("depth").label("number", &name).build().set(1.0);
         }
         number += 1;

@@ -11,7 +11,7 @@ use std::{
 use super::sink::Sink;
 use crate::{
     event::Transition,
-    sync::{Arc, Condvar, Mutex, MutexGuard},
+    sync::{Arc, Monitor},
 };
 
 /// A sink and the receiving end of it. At most `capacity` transitions (at least one) wait; what
@@ -38,8 +38,7 @@ pub struct Alerts(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    queue: Mutex<Queue>,
-    filled: Condvar,
+    queue: Monitor<Queue>,
 }
 
 #[derive(Debug, Default)]
@@ -60,15 +59,15 @@ impl Shared {
             return false;
         }
         queue.waiting.push_back(transition.clone());
-        self.wake(queue);
+        let waker = queue.waker.take();
+        drop(queue);
+        self.wake(waker);
         true
     }
 
-    /// Wakes outside the lock: a waker may poll right away.
-    fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
-        let waker = queue.waker.take();
-        drop(queue);
-        self.filled.notify_one();
+    /// To be called outside the lock: a waker may poll right away.
+    fn wake(&self, waker: Option<Waker>) {
+        self.queue.notify_one();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -79,7 +78,9 @@ impl Drop for Sender {
     fn drop(&mut self) {
         let mut queue = self.0.queue.lock();
         queue.closed = true;
-        self.0.wake(queue);
+        let waker = queue.waker.take();
+        drop(queue);
+        self.0.wake(waker);
     }
 }
 
@@ -89,7 +90,7 @@ impl Alerts {
         let mut queue = self.0.queue.lock();
         loop {
             match queue.waiting.pop_front() {
-                None if !queue.closed => self.0.filled.wait(&mut queue),
+                None if !queue.closed => queue = self.0.queue.wait(queue),
                 next => return next,
             }
         }
@@ -104,7 +105,9 @@ impl Alerts {
         loop {
             match queue.waiting.pop_front() {
                 None if !queue.closed => {
-                    if self.0.filled.wait_until(&mut queue, deadline).timed_out() {
+                    let timed_out;
+                    (queue, timed_out) = self.0.queue.wait_until(queue, deadline);
+                    if timed_out {
                         return queue.waiting.pop_front();
                     }
                 }

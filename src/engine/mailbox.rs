@@ -3,13 +3,12 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use crate::sync::{Condvar, Mutex};
+use crate::sync::Monitor;
 
 #[derive(Debug)]
 pub(super) struct Mailbox<T> {
     capacity: usize,
-    state: Mutex<State<T>>,
-    changed: Condvar,
+    state: Monitor<State<T>>,
 }
 
 #[derive(Debug)]
@@ -30,7 +29,7 @@ pub(super) enum Mail<T> {
 impl<T> Mailbox<T> {
     pub(super) fn new(capacity: usize) -> Self {
         let state = State { waiting: VecDeque::with_capacity(capacity), closed: false };
-        Self { capacity, state: Mutex::new(state), changed: Condvar::new() }
+        Self { capacity, state: Monitor::new(state) }
     }
 
     /// Queues it, or gives it back when the box is full or closed.
@@ -41,7 +40,7 @@ impl<T> Mailbox<T> {
         }
         state.waiting.push_back(message);
         drop(state);
-        self.changed.notify_one();
+        self.state.notify_one();
         Ok(())
     }
 
@@ -60,9 +59,11 @@ impl<T> Mailbox<T> {
                 return Mail::Closed;
             }
             match deadline {
-                None => self.changed.wait(&mut state),
+                None => state = self.state.wait(state),
                 Some(at) => {
-                    if self.changed.wait_until(&mut state, at).timed_out() {
+                    let timed_out;
+                    (state, timed_out) = self.state.wait_until(state, at);
+                    if timed_out {
                         return state.waiting.pop_front().map_or(Mail::TimedOut, Mail::Message);
                     }
                 }
@@ -78,7 +79,7 @@ impl<T> Mailbox<T> {
     /// Nothing more will come.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
-        self.changed.notify_all();
+        self.state.notify_all();
     }
 }
 

@@ -26,6 +26,8 @@ use crate::{
     transport::spool::tests::Directory,
 };
 
+// The exporter's tests have it too, on a lower floor.
+#[allow(clippy::duplicate_mod)]
 #[path = "../../tests/support/receiver.rs"]
 mod receiver;
 

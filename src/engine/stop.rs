@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::sync::{Condvar, Mutex};
+use crate::sync::Monitor;
 
 /// What a shutdown could not finish in time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,8 +51,7 @@ pub(super) enum Wake {
 /// Asked for once, waited for by the tick thread between ticks, and by whoever shuts down.
 #[derive(Debug)]
 pub(super) struct Stop {
-    state: Mutex<State>,
-    changed: Condvar,
+    state: Monitor<State>,
     /// Readable once anything is wanted; none where the kernel has no such thing to give.
     #[cfg(target_os = "linux")]
     bell: Option<std::os::fd::OwnedFd>,
@@ -64,8 +63,7 @@ impl Default for Stop {
         use rustix::event::{EventfdFlags, eventfd};
 
         Self {
-            state: Mutex::default(),
-            changed: Condvar::default(),
+            state: Monitor::default(),
             #[cfg(target_os = "linux")]
             bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok(),
         }
@@ -99,7 +97,7 @@ impl Stop {
         if !state.requested {
             state.requested = true;
             state.deadline = deadline;
-            self.changed.notify_all();
+            self.state.notify_all();
             drop(state);
             self.ring();
         }
@@ -136,7 +134,7 @@ impl Stop {
     /// Wakes the tick thread for [`Readers`](super::readers::Readers).
     pub(super) fn ask(&self) {
         self.state.lock().asked = true;
-        self.changed.notify_all();
+        self.state.notify_all();
         self.ring();
     }
 
@@ -150,14 +148,14 @@ impl Stop {
             if Instant::now() >= at {
                 return Wake::Due;
             }
-            self.changed.wait_until(&mut state, at);
+            (state, _) = self.state.wait_until(state, at);
         }
     }
 
     /// Told by a thread as the last thing it does.
     pub(super) fn ended(&self, thread: &'static str) {
         self.state.lock().ended.push(thread);
-        self.changed.notify_all();
+        self.state.notify_all();
     }
 
     /// Whether the thread has ended by `deadline`.
@@ -165,9 +163,11 @@ impl Stop {
         let mut state = self.state.lock();
         while !state.ended.contains(&thread) {
             match deadline {
-                None => self.changed.wait(&mut state),
+                None => state = self.state.wait(state),
                 Some(at) => {
-                    if self.changed.wait_until(&mut state, at).timed_out() {
+                    let timed_out;
+                    (state, timed_out) = self.state.wait_until(state, at);
+                    if timed_out {
                         return state.ended.contains(&thread);
                     }
                 }
