@@ -14,11 +14,13 @@ use std::{
 use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point::Value};
 
 use self::receiver::{Reaction, Receiver};
-use super::{Newcomers, Pulse, Shared, io::Courier, stop::Stop, tick};
+use super::{Shared, io::Courier, stop::Stop, tick};
 use crate::{
-    alert,
     clock::Moment,
-    export::otlp::{self, Exporter, Resource},
+    export::{
+        otlp::{self, Exporter, Resource},
+        prometheus::Exposition,
+    },
     name::Labels,
     registry::Registry,
     rule::Evaluator,
@@ -63,18 +65,12 @@ impl Service {
         let exporter = Exporter::new(settings.unwrap(), &resource).unwrap();
         let health = exporter.health().clone();
         let first_push = exporter.phase();
-        let stop = Arc::<Stop>::default();
         let registry = Arc::new(Registry::new(2_000));
-        let shared = Arc::new(Shared {
-            registry: registry.clone(),
-            watches: alert::Watches::default(),
-            silences: alert::Silences::default(),
-            newcomers: Newcomers::default(),
-            stop: stop.clone(),
-            pulse: Pulse::default(),
-        });
+        let shared = Arc::new(Shared::new(registry.clone(), Exposition::default()));
+        let stop = shared.stop.clone();
+        let losses = shared.losses.clone();
         let now = moment(origin, origin);
-        let (courier, _) = Courier::start(exporter, now, Arc::default(), stop.clone());
+        let (courier, _) = Courier::start(exporter, now, losses.clone(), stop.clone());
         let ticker = tick::Ticker::new(
             shared,
             tick::Parts {
@@ -87,7 +83,7 @@ impl Service {
                 silence_file: None,
                 tick: Duration::from_secs(INTERVAL),
                 mistakes: 0,
-                losses: Arc::default(),
+                losses,
                 now,
             },
         );
