@@ -12,12 +12,13 @@ pub(crate) use std::sync::{
 };
 
 use std::{
-    sync::{Condvar, MutexGuard, PoisonError},
+    sync::{MutexGuard, PoisonError},
     time::Instant,
 };
 
 pub(crate) use once_cell::sync::OnceCell;
-pub(crate) use parking_lot::{Mutex, RwLock};
+#[allow(unused_imports)] // By features only; what the engine itself sleeps on is a `Monitor`.
+pub(crate) use parking_lot::{Condvar, Mutex, RwLock};
 
 /// Always std's: for statics, since loom's atomics cannot be made in a constant.
 pub(crate) mod fixed {
@@ -32,12 +33,12 @@ pub(crate) mod fixed {
 #[derive(Debug, Default)]
 pub(crate) struct Monitor<T> {
     state: std::sync::Mutex<T>,
-    changed: Condvar,
+    changed: std::sync::Condvar,
 }
 
 impl<T> Monitor<T> {
     pub(crate) fn new(state: T) -> Self {
-        Self { state: std::sync::Mutex::new(state), changed: Condvar::new() }
+        Self { state: std::sync::Mutex::new(state), changed: std::sync::Condvar::new() }
     }
 
     /// What a panic left half-done is used as it is: nothing here panics half-way.
