@@ -81,6 +81,7 @@ impl Service {
                 courier: Some(courier),
                 health: Some(health),
                 silence_file: None,
+                history: crate::history::History::shared(Duration::from_secs(INTERVAL), now),
                 tick: Duration::from_secs(INTERVAL),
                 mistakes: 0,
                 losses,
