@@ -11,15 +11,17 @@ use crate::{
     export::{Export, Way, otlp, prometheus},
     front,
     generate::Outline,
-    handle::{self, Highwater},
+    handle::{self, Highwater, Running},
     history::History,
     name::{Labels, Unit},
     registry::{DEFAULT_CARDINALITY_LIMIT, Registry},
     report::{Keeper, Source},
-    rule::{self, Adjust, DEFAULT_BUDGET, Evaluator, Rule},
+    rule::{self, Adjust, DEFAULT_BUDGET, Evaluator, ExportStyle, Exported, Owner, Rule, RuleSet},
     sample::{self, Sampler},
-    sync::Arc,
+    sync::{Arc, RwLock},
 };
+#[cfg(feature = "rule-files")]
+use crate::{engine::Reload, rule::RuleFile};
 
 const DEFAULT_TICK: Duration = Duration::from_secs(1);
 
@@ -45,6 +47,9 @@ pub struct Builder {
     without: Vec<String>,
     presets: bool,
     rules: Vec<Rule>,
+    owner: Option<Owner>,
+    #[cfg(feature = "rule-files")]
+    files: Vec<RuleFile>,
     sinks: Vec<Sink>,
     /// When, whom, why.
     maintenance: Vec<(String, Labels, String)>,
@@ -68,6 +73,9 @@ impl Builder {
             without: Vec::new(),
             presets: true,
             rules: Vec::new(),
+            owner: None,
+            #[cfg(feature = "rule-files")]
+            files: Vec::new(),
             sinks: Vec::new(),
             maintenance: Vec::new(),
             bridges: Vec::new(),
@@ -128,6 +136,73 @@ impl Builder {
     pub fn rule(mut self, rule: Rule) -> Self {
         self.rules.push(rule);
         self
+    }
+
+    /// Who tells people of the alerts of presets and of rules added with [`rule`](Self::rule),
+    /// whatever the rules say. With [`Owner::Server`] a server that runs the
+    /// [exported](Self::export_rules) rules does: here they are evaluated for watches, series and
+    /// exported transitions, and no sink is told. Rule files have
+    /// an owner of their own.
+    pub fn owner(mut self, owner: Owner) -> Self {
+        self.owner = Some(owner);
+        self
+    }
+
+    /// Adds the rules in a Prometheus rule file: a path, or what [`rule::file`] and
+    /// [`rule::yaml`] give. A file is read again when it changes (looked at once a tick) and by
+    /// [`Highwater::reload_rules`]; while it is broken, what was read before goes on.
+    ///
+    /// A file that cannot be read is a mistake at start. A rule in it that cannot be run is logged
+    /// with its place and counted in `highwater.rule.refused`; the others run.
+    #[cfg(feature = "rule-files")]
+    pub fn rule_file(mut self, file: impl Into<RuleFile>) -> Self {
+        self.files.push(file.into());
+        self
+    }
+
+    /// All rules, presets among them, as a Prometheus rule file, and what a server does otherwise.
+    /// Metrics that are not described are taken to have no unit; a running instance
+    /// ([`Highwater::export_rules`]) knows what there is.
+    ///
+    /// ```
+    /// use highwater::{Highwater, rule};
+    /// let exported = Highwater::builder("doc")
+    ///     .describe("queue.size", "By", "Bytes that wait.")
+    ///     .rule(rule::alert("QueueBig").when(rule::gauge("queue.size").above(rule::bytes(1 << 30))))
+    ///     .export_rules(&rule::ExportStyle::new());
+    /// assert!(exported.yaml.contains("expr: \"queue_size_bytes > 1073741824\""));
+    /// ```
+    pub fn export_rules(&self, style: &ExportStyle) -> Exported {
+        let mut catalog = rule::Catalog::new();
+        for (metric, unit, _) in &self.described {
+            catalog.describe(metric, Unit::parse(unit).unwrap_or_default());
+        }
+        rule::export(&self.assembled(), &catalog, style)
+    }
+
+    /// Those in code and, as far as they can be read, in files.
+    fn assembled(&self) -> Vec<Rule> {
+        let set = self.set(Vec::new(), self.checked_tick());
+        #[cfg(feature = "rule-files")]
+        if let Ok(assembled) = set.assemble() {
+            return assembled.rules;
+        }
+        set.base
+    }
+
+    fn set(&self, changes: Vec<(String, Adjust)>, tick: Duration) -> RuleSet {
+        let budget = match WINDOW_BUDGET_RANGE.contains(&self.window_budget) {
+            true => self.window_budget,
+            false => DEFAULT_BUDGET,
+        };
+        RuleSet {
+            base: self.all_rules(),
+            #[cfg(feature = "rule-files")]
+            files: self.files.clone(),
+            changes,
+            tick,
+            budget,
+        }
     }
 
     /// Leaves out a preset rule or a default sampler by its name.
@@ -310,6 +385,12 @@ impl Builder {
         if let Err(wrong) = evaluator {
             problems.extend(wrong.into_iter().map(Problem::Rule));
         }
+        #[cfg(feature = "rule-files")]
+        if problems.is_empty()
+            && let Err(why) = self.set(Vec::new(), self.tick).assemble()
+        {
+            problems.push(Problem::RuleFile(why));
+        }
         problems.extend(self.report.iter().flat_map(Keeper::problems));
         let mistakes = self.sinks.iter().flat_map(Sink::check).chain(self.export.check());
         problems.extend(mistakes.map(Problem::Export));
@@ -335,6 +416,9 @@ impl Builder {
                 rule.runbook = Some(format!("{base}#{}", rule.name()));
             }
         }
+        if let Some(owner) = self.owner {
+            rules = rules.into_iter().map(|rule| rule.owner(owner)).collect();
+        }
         rules
     }
 
@@ -352,21 +436,28 @@ impl Builder {
     }
 
     fn run(self, env: Env, lookup: Lookup<'_>) -> Result<Highwater, Error> {
-        let mut rules = self.all_rules();
         let registry = Arc::new(Registry::new(self.cardinality_limit));
         if env.disabled {
             log::info!("highwater: switched off by the environment");
             registry.retire();
+            let rules = self.assembled();
+            let names = Arc::new(RwLock::new(rule::rule_names(&rules)));
             let source = source(&self.service, &rules, self.tick);
-            return Ok(Highwater::new(registry, source, None));
+            return Ok(Highwater::new(registry, source, names, None));
         }
         let mut mistakes = env.mistakes;
         let tick = env.tick.unwrap_or(self.tick);
-        for (name, change) in env.rules {
-            match adjusted(&rules, &name, &change, tick, self.window_budget) {
-                Ok(changed) => rules = changed,
-                Err(why) => mistakes.push(format!("HIGHWATER_RULES: {name:?}: {why}")),
-            }
+
+        let mut set = self.set(env.rules, tick);
+        #[cfg(not(feature = "rule-files"))]
+        let assembled = set.without_files();
+        #[cfg(feature = "rule-files")]
+        let assembled = set.assemble().map_err(Problem::RuleFile)?;
+        let mut rules = assembled.rules;
+        mistakes.extend(assembled.mistakes);
+        #[cfg(feature = "rule-files")]
+        for refused in &assembled.refused {
+            log::warn!("highwater: {refused}");
         }
         let (settings, wrong) = self.export.resolve(lookup);
         mistakes.extend(wrong.iter().map(ToString::to_string));
@@ -409,12 +500,19 @@ impl Builder {
 
         let source = source(&self.service, &rules, tick);
         sinks.extend(self.report.map(|keeper| keeper.sink(source.clone())));
+        let names = Arc::new(RwLock::new(rule::rule_names(&rules)));
         if export.is_none() {
             // Its name stays known, so that code that watches it runs anywhere.
             rules.retain(|rule| !rule::preset::needs_endpoint(rule));
+            set.base.retain(|rule| !rule::preset::needs_endpoint(rule));
         }
+        let static_rules = rules.clone();
         let evaluator = Evaluator::with_budget(rules, tick, self.window_budget)
             .map_err(|wrong| Error(wrong.into_iter().map(Problem::Rule).collect()))?;
+        #[cfg(feature = "rule-files")]
+        let reload = (!set.files.is_empty()).then(|| {
+            Arc::new(Reload::new(set, names.clone(), static_rules.clone(), assembled.refused.len()))
+        });
         let engine = Engine::start(Plan {
             registry: registry.clone(),
             clock: Clock::system(),
@@ -428,10 +526,18 @@ impl Builder {
             exposition,
             silence_file: env.silence_file,
             maintenance,
+            #[cfg(feature = "rule-files")]
+            reload: reload.clone(),
             mistakes: mistakes.len() as u64,
             history: source.history.clone(),
         });
-        Ok(Highwater::new(registry, source, Some(engine)))
+        let running = Running {
+            engine,
+            rules: static_rules,
+            #[cfg(feature = "rule-files")]
+            reload,
+        };
+        Ok(Highwater::new(registry, source, names, Some(running)))
     }
 }
 
@@ -440,33 +546,6 @@ fn source(service: &str, rules: &[Rule], tick: Duration) -> Source {
     let now = Clock::system().now();
     let history = History::shared(tick, now);
     Source { service: Arc::from(service), rules: Arc::from(rules), history }
-}
-
-/// The rules with an operator's change to all of a name; a change that does not fit is refused
-/// whole.
-fn adjusted(
-    rules: &[Rule],
-    name: &str,
-    change: &Adjust,
-    tick: Duration,
-    budget: usize,
-) -> Result<Vec<Rule>, String> {
-    if !rules.iter().any(|rule| rule.name() == name) {
-        return Err("no such rule".to_owned());
-    }
-    let mut changed: Vec<Rule> = Vec::with_capacity(rules.len());
-    for rule in rules {
-        let rule = if rule.name() == name { rule.clone().adjust(change) } else { rule.clone() };
-        // A warning and a critical rule become one when a cap makes them the same: the first,
-        // which is the one that fires earlier.
-        if change.severity_cap.is_none() || !changed.iter().any(|other| other.is_same(&rule)) {
-            changed.push(rule);
-        }
-    }
-    match Evaluator::with_budget(changed.clone(), tick, budget) {
-        Ok(_) => Ok(changed),
-        Err(wrong) => Err(wrong.first().map(ToString::to_string).unwrap_or_default()),
-    }
 }
 
 impl fmt::Debug for Builder {

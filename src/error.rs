@@ -31,6 +31,10 @@ pub enum Problem {
     /// A rule cannot be.
     #[error(transparent)]
     Rule(#[from] crate::rule::Error),
+    /// A rule file is refused.
+    #[cfg(feature = "rule-files")]
+    #[error(transparent)]
+    RuleFile(#[from] crate::rule::ReloadError),
     /// The exporter cannot be.
     #[error(transparent)]
     Export(#[from] crate::export::otlp::Error),

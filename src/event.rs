@@ -115,11 +115,19 @@ pub enum Hush {
     Inhibited,
     /// It fires and ends again and again: the delay between two news grows.
     Flapping,
+    /// A server owns its rule, and tells people.
+    Owner,
 }
 
 impl Hush {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Silence, Self::Maintenance, Self::Deploy, Self::Inhibited, Self::Flapping];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Silence,
+        Self::Maintenance,
+        Self::Deploy,
+        Self::Inhibited,
+        Self::Flapping,
+        Self::Owner,
+    ];
 
     /// Its name in labels and logs.
     pub fn as_str(self) -> &'static str {
@@ -129,6 +137,7 @@ impl Hush {
             Self::Deploy => "deploy",
             Self::Inhibited => "inhibited",
             Self::Flapping => "flapping",
+            Self::Owner => "owner",
         }
     }
 
@@ -136,6 +145,19 @@ impl Hush {
     pub(crate) fn is_silence(self) -> bool {
         matches!(self, Self::Silence | Self::Maintenance | Self::Deploy)
     }
+}
+
+/// Who tells people of a rule's alerts, so that nobody is paged twice where a server evaluates the
+/// same rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Owner {
+    /// This process: its sinks are told.
+    #[default]
+    Process,
+    /// A server: here the rule is evaluated for its watches, series and exported transitions, and
+    /// no sink is told.
+    Server,
 }
 
 /// What of a rule travels with each of its transitions.
@@ -160,6 +182,8 @@ pub struct RuleInfo {
     pub inhibited_by: Vec<String>,
     /// Whether news of an alert that flaps is delayed.
     pub damped: bool,
+    /// Who tells people.
+    pub owner: Owner,
 }
 
 /// One step of one alert's life.
@@ -192,4 +216,22 @@ pub struct Transition {
     pub hushed: Option<Hush>,
     /// What explains it; only when it begins to hold and when it fires.
     pub evidence: Option<Arc<Evidence>>,
+    /// More texts, by name; the values filled in.
+    pub annotations: Labels,
+}
+
+/// The label of a test alert.
+pub(crate) const TEST: &str = "highwater.test";
+
+impl Transition {
+    /// The end of a test alert.
+    pub(crate) fn resolved_drill(&self, at: SystemTime) -> Self {
+        Self {
+            from: State::Firing,
+            to: State::Inactive,
+            resolved: Some(ResolveReason::Cleared),
+            at,
+            ..self.clone()
+        }
+    }
 }

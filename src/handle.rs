@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    alert::{Deploying, Silence, UnknownAlert, Watch},
+    alert::{Deploying, Silence, UnknownAlert, Verdict, Watch},
     builder::Builder,
     compare::{Recording, Recordings},
     engine::{Engine, Health, ShutdownError},
@@ -15,8 +15,14 @@ use crate::{
     name::Labels,
     registry::Registry,
     report::{Report, Source},
+    rule::{Catalog, ExportStyle, Exported, Rule, RuleNames, export},
     sample::Sampler,
     sync::{Arc, RwLock},
+};
+#[cfg(feature = "rule-files")]
+use crate::{
+    engine::Reload,
+    rule::{Refused, ReloadError},
 };
 
 /// What a time past the clock's end is as good as.
@@ -42,11 +48,19 @@ pub struct Highwater(Arc<Instance>);
 
 struct Instance {
     registry: Arc<Registry>,
-    /// The names of its rules, sorted.
-    alerts: Vec<String>,
+    alerts: RuleNames,
     source: Source,
     /// None when the environment switched it off.
-    engine: Option<Engine>,
+    running: Option<Running>,
+}
+
+/// What is there only while it is not switched off.
+pub(crate) struct Running {
+    pub(crate) engine: Engine,
+    /// As it started.
+    pub(crate) rules: Vec<Rule>,
+    #[cfg(feature = "rule-files")]
+    pub(crate) reload: Option<Arc<Reload>>,
 }
 
 impl Highwater {
@@ -57,11 +71,13 @@ impl Highwater {
         Builder::new(service)
     }
 
-    pub(crate) fn new(registry: Arc<Registry>, source: Source, engine: Option<Engine>) -> Self {
-        let mut alerts: Vec<_> = source.rules.iter().map(|rule| rule.name().to_owned()).collect();
-        alerts.sort();
-        alerts.dedup();
-        Self(Arc::new(Instance { registry, alerts, source, engine }))
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        source: Source,
+        alerts: RuleNames,
+        running: Option<Running>,
+    ) -> Self {
+        Self(Arc::new(Instance { registry, alerts, source, running }))
     }
 
     /// Names a query of a database: `hw.query("orders_by_user").system("sqlite").build()`.
@@ -125,14 +141,96 @@ impl Highwater {
         name: &str,
         labels: [(&str, &str); N],
     ) -> Result<Watch, UnknownAlert> {
-        let known = &self.0.alerts;
-        if known.binary_search_by(|known| known.as_str().cmp(name)).is_err() {
-            return Err(UnknownAlert { name: name.to_owned(), known: known.clone() });
-        }
-        Ok(match &self.0.engine {
+        self.know(name)?;
+        Ok(match self.engine() {
             Some(engine) => engine.shared.watches.get(name, &Labels::new(labels)),
             None => Watch::inert(),
         })
+    }
+
+    fn engine(&self) -> Option<&Engine> {
+        self.0.running.as_ref().map(|running| &running.engine)
+    }
+
+    fn know(&self, name: &str) -> Result<(), UnknownAlert> {
+        let known = self.0.alerts.read();
+        if known.binary_search_by(|known| known.as_str().cmp(name)).is_ok() {
+            return Ok(());
+        }
+        Err(UnknownAlert { name: name.to_owned(), known: known.clone() })
+    }
+
+    /// Which alerts fired since the start: what a load test's `main` returns, so that its exit
+    /// status says whether it passed. It can be asked for at any time; after
+    /// [`shutdown`](Self::shutdown) it holds the last tick too.
+    pub fn verdict(&self) -> Verdict {
+        let engine = self.engine();
+        engine.map_or_else(Verdict::nothing, |engine| engine.shared.ledger.verdict())
+    }
+
+    /// Sends a test alert of each rule of this name the whole way, in production: at the next tick
+    /// it fires, a tick later it resolves. Silences apply; the spool, the push and every sink get
+    /// it, labelled `highwater.test="true"` and with a summary that begins with `[test]`. No
+    /// watch, no series and no [`verdict`](Self::verdict) changes.
+    ///
+    /// ```
+    /// let (sink, mut alerts) = highwater::alert::channel(16);
+    /// let hw = highwater::Highwater::builder("doc").sink(sink).start()?;
+    /// hw.test_fire("MemoryNearLimit")?;
+    /// let told = alerts.recv().unwrap();
+    /// assert_eq!(told.labels.get("highwater.test"), Some("true"));
+    /// assert!(!hw.alert("MemoryNearLimit")?.is_firing());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`UnknownAlert`] lists the names there are.
+    pub fn test_fire(&self, rule: &str) -> Result<(), UnknownAlert> {
+        self.know(rule)?;
+        if let Some(engine) = self.engine() {
+            engine.shared.drills.ask(rule);
+        }
+        Ok(())
+    }
+
+    /// Reads the rule files again, on the caller's thread; the next tick puts the rules in place.
+    /// Alerts of rules that stay, by group, name and labels, keep their state; those of rules that
+    /// are gone resolve as `rule_removed`. Gives the rules that are refused, which do not run.
+    ///
+    /// A changed file is found by itself, within a tick; this is for when that is too late or the
+    /// change cannot be seen, and for a signal: call it from the thread that waits for `SIGHUP`
+    /// (with `signal-hook` or `tokio::signal`), not from a signal handler itself.
+    ///
+    /// # Errors
+    /// A file is broken, or what is in it does not go together with the other rules: then nothing
+    /// changes, it is logged, and counted in `highwater.rule.reloads`.
+    #[cfg(feature = "rule-files")]
+    pub fn reload_rules(&self) -> Result<Vec<Refused>, ReloadError> {
+        let reload = self.0.running.as_ref().and_then(|running| running.reload.as_ref());
+        reload.map_or_else(|| Ok(Vec::new()), |reload| reload.read())
+    }
+
+    /// All rules as a Prometheus rule file, presets among them, and what a server does otherwise.
+    /// Names have the units and kinds of what has been measured so far.
+    ///
+    /// ```
+    /// use highwater::{Highwater, rule::ExportStyle};
+    /// let hw = Highwater::builder("doc").start()?;
+    /// let exported = hw.export_rules(&ExportStyle::new());
+    /// assert!(exported.yaml.contains("alert: \"MemoryNearLimit\""));
+    /// # Ok::<(), highwater::Error>(())
+    /// ```
+    pub fn export_rules(&self, style: &ExportStyle) -> Exported {
+        let mut catalog = Catalog::new();
+        let mut series = Vec::new();
+        self.0.registry.catch_up(&mut series);
+        catalog.learn(&series);
+        let Some(running) = &self.0.running else { return export([], &catalog, style) };
+        #[cfg(feature = "rule-files")]
+        if let Some(reload) = &running.reload {
+            return export(&reload.rules(), &catalog, style);
+        }
+        export(&running.rules, &catalog, style)
     }
 
     /// Keeps the sinks quiet about alerts that carry all of `matchers` (`alertname` is the rule's
@@ -152,7 +250,7 @@ impl Highwater {
         lasting: Duration,
         reason: &str,
     ) {
-        let Some(engine) = &self.0.engine else { return };
+        let Some(engine) = self.engine() else { return };
         let now = SystemTime::now();
         let until = now.checked_add(lasting).unwrap_or(now + YEAR);
         let matchers = Labels::new(matchers);
@@ -178,20 +276,20 @@ impl Highwater {
         let now = SystemTime::now();
         let until = now.checked_add(at_most).unwrap_or(now + YEAR);
         log::info!("highwater: deploying, for {at_most:?} at most");
-        let shared = self.0.engine.as_ref().map(|engine| engine.shared.clone() as _);
+        let shared = self.engine().map(|engine| engine.shared.clone() as _);
         Deploying::new(shared, until)
     }
 
     /// The silences, maintenance windows and deploys in force.
     pub fn silences(&self) -> Vec<Silence> {
-        let engine = self.0.engine.as_ref();
+        let engine = self.engine();
         engine.map_or_else(Vec::new, |engine| engine.shared.silences.list(SystemTime::now()))
     }
 
     /// Records what queries and pools do from now on, to be [compared](crate::compare) with what
     /// another deployment recorded.
     pub fn record(&self, name: &str) -> Recording {
-        match &self.0.engine {
+        match self.engine() {
             Some(engine) => engine.shared.recordings.begin(name),
             None => Arc::<Recordings>::default().begin(name),
         }
@@ -206,7 +304,7 @@ impl Highwater {
     /// # Ok::<(), highwater::Error>(())
     /// ```
     pub fn sample(&self, sampler: impl Sampler + 'static) {
-        if let Some(engine) = &self.0.engine {
+        if let Some(engine) = self.engine() {
             engine.shared.newcomers.add(Box::new(sampler));
         }
     }
@@ -220,7 +318,7 @@ impl Highwater {
     /// # Ok::<(), highwater::Error>(())
     /// ```
     pub fn health(&self) -> Health {
-        self.0.engine.as_ref().map_or_else(Health::default, Engine::health)
+        self.engine().map_or_else(Health::default, Engine::health)
     }
 
     /// All its series.
@@ -262,7 +360,7 @@ impl Highwater {
     /// # Ok::<(), highwater::Error>(())
     /// ```
     pub fn render_prometheus(&self) -> String {
-        let engine = self.0.engine.as_ref();
+        let engine = self.engine();
         engine.map_or_else(|| "# EOF\n".to_owned(), |engine| engine.exposition())
     }
 
@@ -282,7 +380,7 @@ impl Highwater {
 
     /// Whether the environment switched this instance off: handles do nothing, no thread runs.
     pub fn is_disabled(&self) -> bool {
-        self.0.engine.is_none()
+        self.0.running.is_none()
     }
 
     /// Ticks once more, ends every alert, tells the sinks, delivers what waits, and stops the
@@ -297,7 +395,7 @@ impl Highwater {
             *global = None;
         }
         drop(global);
-        self.0.engine.as_ref().map_or(Ok(()), |engine| engine.shutdown(timeout))
+        self.engine().map_or(Ok(()), |engine| engine.shutdown(timeout))
     }
 }
 
@@ -305,7 +403,7 @@ impl fmt::Debug for Highwater {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Highwater")
             .field("series", &self.0.registry.len())
-            .field("alerts", &self.0.alerts)
+            .field("alerts", &*self.0.alerts.read())
             .field("disabled", &self.is_disabled())
             .finish()
     }

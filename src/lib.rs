@@ -45,6 +45,8 @@ pub mod generate;
 mod handle;
 pub mod report;
 mod site;
+#[cfg(feature = "test-util")]
+pub mod testing;
 // The balconies: other people's crates.
 pub mod integrate;
 

@@ -101,6 +101,12 @@ pub const COMPONENT: &str = "component";
 pub const RULE_EVALUATIONS: &str = "highwater.rule.evaluations";
 /// Evaluations of single rules that failed.
 pub const RULE_FAILURES: &str = "highwater.rule.failures";
+/// Times rule files were read anew, by `outcome`: `success`, `failure`.
+pub const RULE_RELOADS: &str = "highwater.rule.reloads";
+/// How it ended.
+pub const OUTCOME: &str = "outcome";
+/// Rules of files that are refused and do not run.
+pub const RULE_REFUSED: &str = "highwater.rule.refused";
 /// Mistakes found in the environment at start.
 pub const CONFIG_MISTAKES: &str = "highwater.config.mistakes";
 /// Silences, maintenance windows and deploys in force.
@@ -395,6 +401,8 @@ pub const ALERT_DURATION: &str = "highwater.alert.duration";
 pub const ALERT_SUMMARY: &str = "highwater.alert.summary";
 /// More of it.
 pub const ALERT_DESCRIPTION: &str = "highwater.alert.description";
+/// The beginning of an attribute that carries an annotation of the rule.
+pub const ALERT_ANNOTATION: &str = "highwater.alert.annotation.";
 /// The runbook's address.
 pub const ALERT_RUNBOOK: &str = "highwater.alert.runbook";
 /// What may be behind it, the likeliest first: texts.

@@ -25,6 +25,7 @@ const FLOORS: &[&[&str]] = &[
         "report",
         "handle",
         "site",
+        "testing",
         "integrate",
         "design",
         "guide",

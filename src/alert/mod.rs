@@ -8,14 +8,16 @@ mod notify;
 mod remote;
 mod silence;
 mod sink;
+mod verdict;
 mod watch;
 
 pub use crate::event::{
-    Cause, Evidence, Fact, Hush, ResolveReason, RuleInfo, Severity, State, Transition,
+    Cause, Evidence, Fact, Hush, Owner, ResolveReason, RuleInfo, Severity, State, Transition,
 };
 pub use channel::{Alerts, channel};
 pub use silence::{Deploying, Silence};
 pub use sink::{Sink, to_fn, to_group_fn, to_log};
+pub use verdict::{Fired, Verdict};
 pub use watch::{UnknownAlert, Watch};
 
 pub(crate) use evidence::gather as gather_evidence;
@@ -28,4 +30,5 @@ pub(crate) use silence::{Filed, Recurring, Silences, parse_file as parse_silence
 pub(crate) use sink::Habits;
 #[cfg(test)]
 pub(crate) use sink::testing;
+pub(crate) use verdict::Ledger;
 pub(crate) use watch::{Reading, Watches};

@@ -23,7 +23,7 @@ use std::{
 use super::silence::Silences;
 use crate::{
     clock::Moment,
-    event::{Hush, ResolveReason, State, Transition},
+    event::{Hush, Owner, ResolveReason, State, Transition},
     name::Labels,
     sync::Arc,
 };
@@ -267,6 +267,9 @@ fn hush(
     now: SystemTime,
 ) -> Option<Hush> {
     let rule = &transition.rule;
+    if rule.owner == Owner::Server {
+        return Some(Hush::Owner);
+    }
     silences
         .covers(&transition.labels, rule.severity, now)
         .or_else(|| rule.inhibited_by.iter().any(|name| fires(name)).then_some(Hush::Inhibited))

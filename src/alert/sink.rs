@@ -280,6 +280,7 @@ pub(crate) mod testing {
                 runbook: Some("https://runbook".into()),
                 inhibited_by: Vec::new(),
                 damped: true,
+                owner: crate::event::Owner::Process,
             }),
             labels: Labels::new([("alertname", name), ("severity", "warning"), ("pool", "main")]),
             from: State::Pending,
@@ -293,6 +294,7 @@ pub(crate) mod testing {
             description: String::new(),
             hushed: None,
             evidence: None,
+            annotations: Labels::empty(),
         })
     }
 }

@@ -8,6 +8,7 @@
 mod act;
 mod delivery;
 mod doze;
+mod drill;
 mod errand;
 mod health;
 mod io;
@@ -19,6 +20,8 @@ mod publish;
 mod pulse;
 mod readers;
 mod rehearsal;
+#[cfg(feature = "rule-files")]
+mod reload;
 mod silence_file;
 mod stop;
 mod telemetry;
@@ -37,12 +40,15 @@ pub use self::{
     stop::ShutdownError,
 };
 
+#[cfg(feature = "rule-files")]
+pub(crate) use self::reload::Reload;
+
 use self::{
-    act::Actors, io::Courier, launch::Launch, pulse::Pulse, readers::Readers, stop::Stop,
-    telemetry::Losses, tick::Ticker,
+    act::Actors, drill::Drills, io::Courier, launch::Launch, pulse::Pulse, readers::Readers,
+    stop::Stop, telemetry::Losses, tick::Ticker,
 };
 use crate::{
-    alert::{Recurring, Silences, Sink, Speaker, Watches},
+    alert::{Ledger, Recurring, Silences, Sink, Speaker, Watches},
     clock::Clock,
     compare::Recordings,
     export::{
@@ -80,6 +86,8 @@ pub(crate) struct Plan {
     pub(crate) exposition: Exposition,
     pub(crate) silence_file: Option<PathBuf>,
     pub(crate) maintenance: Vec<Recurring>,
+    #[cfg(feature = "rule-files")]
+    pub(crate) reload: Option<Arc<Reload>>,
     pub(crate) mistakes: u64,
     pub(crate) history: history::Shared,
 }
@@ -94,6 +102,8 @@ pub(crate) struct Shared {
     pub(crate) watches: Watches,
     pub(crate) silences: Silences,
     pub(crate) newcomers: Newcomers,
+    pub(crate) ledger: Ledger,
+    pub(crate) drills: Drills,
     readers: Readers,
     exposition: Exposition,
     losses: Arc<Losses>,
@@ -114,6 +124,8 @@ impl Shared {
             registry,
             watches: Watches::default(),
             silences: Silences::default(),
+            ledger: Ledger::default(),
+            drills: Drills::default(),
             newcomers: Newcomers::default(),
             readers: Readers::default(),
             exposition,
@@ -218,6 +230,8 @@ impl Engine {
                 courier,
                 health: delivery.clone(),
                 silence_file: plan.silence_file,
+                #[cfg(feature = "rule-files")]
+                reload: plan.reload,
                 tick: plan.tick,
                 mistakes: plan.mistakes,
                 history: plan.history,

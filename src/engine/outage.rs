@@ -74,6 +74,8 @@ impl Service {
         let ticker = tick::Ticker::new(
             shared,
             tick::Parts {
+                #[cfg(feature = "rule-files")]
+                reload: None,
                 samplers: Vec::new(),
                 disabled_samplers: Vec::new(),
                 rules: Evaluator::new(Vec::new(), Duration::from_secs(INTERVAL)).unwrap(),

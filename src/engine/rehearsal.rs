@@ -55,6 +55,8 @@ impl Rehearsal {
             courier: None,
             health: None,
             silence_file: None,
+            #[cfg(feature = "rule-files")]
+            reload: None,
             tick,
             mistakes: 0,
             losses: shared.losses.clone(),

@@ -12,6 +12,7 @@ use super::{
     Shared,
     act::{Actors, Notification},
     doze::Doze,
+    drill,
     errand::Errand,
     io::Courier,
     publish::AlertSeries,
@@ -49,6 +50,8 @@ pub(super) struct Parts {
     pub(super) courier: Option<Courier>,
     pub(super) health: Option<Arc<Health>>,
     pub(super) silence_file: Option<PathBuf>,
+    #[cfg(feature = "rule-files")]
+    pub(super) reload: Option<Arc<super::Reload>>,
     pub(super) tick: Duration,
     pub(super) mistakes: u64,
     pub(super) losses: Arc<Losses>,
@@ -73,6 +76,8 @@ pub(super) struct Ticker {
     actors: Option<Actors>,
     courier: Option<Courier>,
     silence_file: Option<SilenceFile>,
+    #[cfg(feature = "rule-files")]
+    reloader: Option<super::reload::Reloader>,
     losses: Arc<Losses>,
     /// Filled by an evaluation, emptied by the notifier.
     transitions: Vec<Arc<Transition>>,
@@ -154,6 +159,8 @@ impl Ticker {
             actors: parts.actors,
             courier: parts.courier,
             silence_file: parts.silence_file.map(SilenceFile::new),
+            #[cfg(feature = "rule-files")]
+            reloader: parts.reload.map(|of| super::reload::Reloader::new(of, &registry)),
             losses: parts.losses,
             transitions: Vec::new(),
             notifier: Notifier::default(),
@@ -211,6 +218,8 @@ impl Ticker {
         if let Some(file) = &mut self.silence_file {
             file.refresh(&self.shared.silences);
         }
+        #[cfg(feature = "rule-files")]
+        self.reload(at);
 
         for newcomer in self.shared.newcomers.take() {
             self.samplers.add(newcomer);
@@ -227,6 +236,8 @@ impl Ticker {
         self.rules.observe(self.collector.series(), self.collector.frame());
         self.rules.evaluate(at, &mut self.transitions);
         self.telemetry.judge(&self.rules, at);
+        self.write_down();
+        drill::run(&self.shared.drills, &self.rules, at, &mut self.transitions);
         self.publish();
         self.tell(at);
 
@@ -238,6 +249,27 @@ impl Ticker {
             courier.snapshot_if_due(&self.collector, at);
         }
         self.shared.pulse.beat(at, self.samplers.statuses());
+    }
+
+    /// Rules that were read anew take the old ones' place.
+    #[cfg(feature = "rule-files")]
+    fn reload(&mut self, at: Moment) {
+        let Some(reloader) = &mut self.reloader else { return };
+        let Some(rules) = reloader.refresh() else { return };
+        let replaced = self.rules.replace(rules, reloader.budget(), at, &mut self.transitions);
+        if let Err(wrong) = replaced {
+            // They were checked when they were read.
+            let wrong: Vec<_> = wrong.iter().map(ToString::to_string).collect();
+            log::error!("highwater: rules are left as they are: {}", wrong.join("; "));
+        }
+    }
+
+    /// For the verdict.
+    fn write_down(&self) {
+        let ledger = &self.shared.ledger;
+        ledger.evaluated(self.rules.stats().evaluations);
+        ledger.note(&self.transitions);
+        self.rules.errors().for_each(|(rule, _)| ledger.unjudged(&rule.name));
     }
 
     /// Where every alert stands.
@@ -253,6 +285,7 @@ impl Ticker {
     /// After the last tick: every alert ends, everything leaves.
     fn last_words(&mut self, at: Moment) {
         self.rules.resolve_all(at, ResolveReason::Shutdown, &mut self.transitions);
+        drill::run(&self.shared.drills, &self.rules, at, &mut self.transitions);
         self.publish();
         self.tell(at);
         self.shared.registry.retire();
@@ -389,6 +422,8 @@ mod tests {
                 courier: None,
                 health: None,
                 silence_file: None,
+                #[cfg(feature = "rule-files")]
+                reload: None,
                 tick: SECOND,
                 mistakes: 0,
                 losses,

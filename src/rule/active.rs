@@ -17,7 +17,7 @@ use super::{
     template::Fill,
 };
 use crate::{
-    event::{ResolveReason, RuleInfo, State, Transition},
+    event::{ResolveReason, RuleInfo, State, TEST, Transition},
     name::{Labels, Unit},
     registry::Series,
     sync::Arc,
@@ -220,6 +220,12 @@ impl ActiveRule {
             self.error = Some(failure);
             return false;
         }
+        let raised = self.alerts.iter().filter(|alert| alert.found.raise.is_some()).count();
+        if self.compiled.limit > 0 && raised > self.compiled.limit {
+            let limit = self.compiled.limit;
+            self.error = Some(Failure(format!("{raised} alerts, its limit is {limit}").into()));
+            return false;
+        }
         let warm = age >= self.compiled.warm_up;
         let (has_hold, has_value) = (bound.hold.is_some(), bound.value.is_some());
         for alert in &mut self.alerts {
@@ -251,6 +257,52 @@ impl ActiveRule {
                 out.push(alert.transition(step, wall, &self.compiled));
             }
         }
+    }
+
+    /// A test alert: labelled as one, with the value and the words of the first alert there is.
+    pub(crate) fn drill(&self, wall: SystemTime) -> Transition {
+        let none = Labels::empty();
+        let first = self.alerts.first();
+        let sample = first.map_or(&none, |alert| &alert.sample);
+        let value = first.and_then(|alert| alert.life.value);
+        let threshold = first.and_then(|alert| alert.limit).map(|limit| limit.value);
+        let unit = &self.compiled.info.unit;
+        let fill = Fill { value, threshold, unit, labels: sample };
+        Transition {
+            rule: self.compiled.info.clone(),
+            labels: self.final_labels(sample).with(TEST, "true"),
+            from: State::Inactive,
+            to: State::Firing,
+            resolved: None,
+            value,
+            threshold,
+            at: wall,
+            active_since: Some(wall),
+            summary: format!("[test] {}", self.compiled.summary.fill(&fill)),
+            description: self.compiled.description.fill(&fill),
+            evidence: None,
+            annotations: self.compiled.annotate(&fill),
+            hushed: None,
+        }
+    }
+
+    /// Whether both are the same rule by group, name and labels.
+    #[cfg(feature = "rule-files")]
+    pub(crate) fn is_of(&self, other: &Self) -> bool {
+        let identity = |rule: &Self| {
+            let info = &rule.compiled.info;
+            (info.group.clone(), info.name.clone(), info.labels.clone())
+        };
+        identity(self) == identity(other)
+    }
+
+    /// After a reload: as it was if nothing of it changed, else the new rule with these alerts.
+    #[cfg(feature = "rule-files")]
+    pub(crate) fn becomes(self, new: Self) -> Self {
+        if self.compiled.is(&new.compiled) {
+            return self;
+        }
+        Self { alerts: self.alerts, ..new }
     }
 
     pub(crate) fn postpone(&mut self, by: u64) {
@@ -362,6 +414,7 @@ impl Alert {
             description: rule.description.fill(&fill),
             hushed: None,
             evidence: None,
+            annotations: rule.annotate(&fill),
         })
     }
 }

@@ -54,7 +54,7 @@ pub(crate) struct Slot {
     pub(crate) labels: Labels,
     /// What it was last compared with.
     pub(crate) limit: Option<Limit>,
-    histogram: bool,
+    pub(super) histogram: bool,
 }
 
 impl Slot {
@@ -126,12 +126,13 @@ impl<'a> Binder<'a> {
             Expr::Binary(binary) => self.binary(binary)?,
             Expr::Aggregate(aggregate) => self.aggregate(aggregate)?,
             Expr::Call(function, arguments) => self.call(*function, arguments)?,
+            Expr::Recorded(recorded) => self.recorded(recorded)?,
         };
         self.bound.push((expr.clone(), in_baseline, node));
         Ok(node)
     }
 
-    fn add(&mut self, op: Op, slots: Vec<Slot>) -> NodeId {
+    pub(super) fn add(&mut self, op: Op, slots: Vec<Slot>) -> NodeId {
         let mut same: HashMap<(Option<&str>, &Labels), Vec<u32>> = HashMap::new();
         for (at, slot) in slots.iter().enumerate() {
             same.entry((slot.name.as_deref(), &slot.labels)).or_default().push(at as u32);
@@ -451,6 +452,7 @@ fn native(expr: &Expr, index: &Index) -> Option<Expr> {
     };
     Some(match expr {
         Expr::Select(selector) => Expr::Select(whole(selector)?),
+        Expr::Recorded(recorded) => native(recorded.whole()?, index)?,
         Expr::Call(function @ (Function::Rate | Function::Increase), arguments) => {
             let [Expr::Range(selector, range)] = arguments.as_slice() else { return None };
             Expr::Call(*function, vec![Expr::Range(whole(selector)?, *range)])

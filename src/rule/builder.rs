@@ -9,10 +9,10 @@ use super::{
     expr::{Expr, Function, NAME, Selector, Type},
     index::{LE, bound_of, parse_bound},
     lifecycle::Timing,
-    template::Template,
+    template::{Fill, Template},
 };
 use crate::{
-    event::{RuleInfo, Severity},
+    event::{Owner, RuleInfo, Severity},
     name::Labels,
 };
 
@@ -63,6 +63,10 @@ pub struct Rule {
     /// Where it runs by Prometheus' rules alone: a vanished sample is a condition that ceased, and
     /// no label is added.
     pub(crate) strict: bool,
+    /// Of its alerts that hold at once; more are an error. Zero is none.
+    pub(crate) limit: usize,
+    pub(crate) annotations: Vec<(String, String)>,
+    pub(crate) owner: Owner,
     pub(crate) enabled: bool,
     pub(crate) inhibited_by: Vec<String>,
     pub(crate) damped: bool,
@@ -85,6 +89,9 @@ pub fn alert(name: &str) -> Rule {
         runbook: None,
         labels: Vec::new(),
         strict: false,
+        limit: 0,
+        annotations: Vec::new(),
+        owner: Owner::default(),
         enabled: true,
         inhibited_by: Vec::new(),
         damped: true,
@@ -207,6 +214,26 @@ impl Rule {
         self
     }
 
+    /// Adds a text of any other name to what people are told, such as `dashboard`; with the same
+    /// placeholders as [`summary`](Self::summary).
+    pub fn annotation(mut self, key: &str, text: &str) -> Self {
+        self.annotations.push((key.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// How many of its alerts may be pending or firing at once; where there would be more, the
+    /// evaluation fails and nothing changes. Without end by default.
+    pub fn limit(mut self, most: usize) -> Self {
+        self.limit = most;
+        self
+    }
+
+    /// Who tells people of its alerts; [`Owner::Process`] by default.
+    pub fn owner(mut self, owner: Owner) -> Self {
+        self.owner = owner;
+        self
+    }
+
     /// The group it belongs to; none by default.
     pub fn group(mut self, group: &str) -> Self {
         group.clone_into(&mut self.group);
@@ -261,6 +288,11 @@ impl Rule {
             })
         };
         let (summary, description) = (text(&self.summary), text(&self.description));
+        let annotations: Vec<_> = self
+            .annotations
+            .iter()
+            .filter_map(|(key, value)| Some((key.clone(), text(value).ok()?)))
+            .collect();
         match &self.condition {
             None => mistakes.push(Mistake::NoCondition),
             Some(condition) => {
@@ -272,7 +304,8 @@ impl Rule {
         if let (true, Some(condition), Ok(summary), Ok(description)) =
             (mistakes.is_empty(), &self.condition, summary, description)
         {
-            return Ok(self.build(condition, labels, summary, description));
+            let compiled = self.build(condition, labels, summary, description);
+            return Ok(Compiled { annotations, ..compiled });
         }
         let error = |mistake| Error { rule: self.name.clone(), mistake };
         Err(mistakes.into_iter().map(error).collect())
@@ -297,6 +330,7 @@ impl Rule {
             runbook: self.runbook.clone(),
             inhibited_by: self.inhibited_by.clone(),
             damped: self.damped,
+            owner: self.owner,
         };
         Compiled {
             info: Arc::new(info),
@@ -314,6 +348,8 @@ impl Rule {
             warm_up: nanos(self.warm_up),
             summary,
             description,
+            annotations: Vec::new(),
+            limit: self.limit,
             labels,
         }
     }
@@ -413,10 +449,34 @@ pub(crate) struct Compiled {
     pub(crate) warm_up: u64,
     pub(crate) summary: Template,
     pub(crate) description: Template,
+    pub(crate) annotations: Vec<(String, Template)>,
+    pub(crate) limit: usize,
     pub(crate) labels: Vec<(String, Template)>,
 }
 
 impl Compiled {
+    /// Whether nothing differs but what was learnt while it ran.
+    #[cfg(feature = "rule-files")]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let unit = other.info.unit.clone();
+        let info = RuleInfo { unit, ..(*self.info).clone() };
+        let learnt = |compiled: &Self| {
+            (compiled.raise.clone(), compiled.hold.clone(), compiled.value.clone())
+        };
+        let words = |compiled: &Self| {
+            let texts = (compiled.summary.clone(), compiled.description.clone());
+            (texts, compiled.annotations.clone(), compiled.labels.clone())
+        };
+        info == *other.info
+            && learnt(self) == learnt(other)
+            && words(self) == words(other)
+            && (self.timing, self.warm_up, self.limit) == (other.timing, other.warm_up, other.limit)
+    }
+
+    pub(crate) fn annotate(&self, fill: &Fill<'_>) -> Labels {
+        Labels::new(self.annotations.iter().map(|(key, text)| (key, text.fill(fill))))
+    }
+
     /// The metric whose unit the value has.
     pub(crate) fn metric(&self) -> Option<&str> {
         let mut value = &self.value;

@@ -108,6 +108,12 @@ pub fn any<const N: usize>(conditions: [Condition; N]) -> Condition {
 }
 
 impl Condition {
+    /// Of an expression that is parsed already.
+    #[cfg(feature = "rule-files")]
+    pub(crate) fn of(expr: Expr) -> Self {
+        Self(Kind::Promql(Box::new(Ok(expr))))
+    }
+
     pub(crate) fn compare(value: Value, op: BinaryOp, threshold: Threshold) -> Self {
         Self(Kind::Compare(Box::new(Compare { value, op, threshold, clear: None })))
     }

@@ -113,6 +113,34 @@ impl Evaluator {
         self.store.wants(series)
     }
 
+    /// Puts other rules in these ones' place, before a tick is taken in. Alerts of a rule that is the
+    /// same, by group, name and labels, live on; those of rules that are gone resolve.
+    ///
+    /// # Errors
+    /// All mistakes of all rules; then nothing changes.
+    #[cfg(feature = "rule-files")]
+    pub(crate) fn replace(
+        &mut self,
+        rules: Vec<Rule>,
+        budget: usize,
+        at: Moment,
+        out: &mut Vec<Arc<Transition>>,
+    ) -> Result<(), Vec<Error>> {
+        let fresh = Self::with_budget(rules, self.tick, budget)?.rules;
+        let mut old = std::mem::take(&mut self.rules);
+        for new in fresh {
+            let known = old.iter().position(|old| old.is_of(&new));
+            self.rules.push(match known {
+                Some(known) => old.remove(known).becomes(new),
+                None => new,
+            });
+        }
+        for mut gone in old {
+            gone.resolve_all(nanos(at.mono), at.wall, ResolveReason::RuleRemoved, out);
+        }
+        Ok(())
+    }
+
     /// Takes in one tick's readings. Rules are bound anew if a series they may select has appeared.
     pub(crate) fn observe(&mut self, series: &[Arc<Series>], frame: &Frame) {
         let touched = self.index.catch_up(series);
@@ -156,6 +184,12 @@ impl Evaluator {
     /// Why each rule that could not be evaluated at the last tick could not.
     pub(crate) fn errors(&self) -> impl Iterator<Item = (&Arc<RuleInfo>, &str)> + '_ {
         self.rules.iter().filter_map(|rule| Some((rule.info(), rule.error()?)))
+    }
+
+    /// A test alert of each rule of this name; no state changes.
+    pub(crate) fn drill(&self, name: &str, wall: SystemTime) -> impl Iterator<Item = Transition> {
+        let named = self.rules.iter().filter(move |rule| &*rule.info().name == name);
+        named.map(move |rule| rule.drill(wall))
     }
 
     /// Ends every alert that is pending or firing.

@@ -7,6 +7,8 @@ use std::{fmt, time::Duration};
 
 use regex_lite::Regex;
 
+pub(crate) use super::recorded::Recorded;
+
 use crate::window::LOOKBACK;
 
 /// The key of the metric's name among the labels, as in PromQL.
@@ -23,6 +25,9 @@ pub(crate) enum Expr {
     Binary(Box<Binary>),
     Aggregate(Box<Aggregate>),
     Call(Function, Vec<Expr>),
+    /// What a recording rule yields; of rule files only.
+    #[cfg_attr(not(feature = "rule-files"), allow(dead_code))]
+    Recorded(Recorded),
     /// What it was when an alert of the rule began, while that goes on. PromQL has no such thing:
     /// prints as what is frozen.
     Frozen(Box<Expr>),
@@ -377,7 +382,7 @@ impl Expr {
     pub(crate) fn kind(&self) -> Type {
         match self {
             Self::Number(_) => Type::Scalar,
-            Self::Select(_) | Self::Aggregate(_) => Type::Vector,
+            Self::Select(_) | Self::Aggregate(_) | Self::Recorded(_) => Type::Vector,
             Self::Range(..) => Type::Range,
             Self::Negate(of) | Self::Frozen(of) => of.kind(),
             Self::Binary(binary) => match (binary.left.kind(), binary.right.kind()) {
@@ -432,6 +437,7 @@ impl Expr {
                     argument.walk(each);
                 }
             }
+            Self::Recorded(recorded) => recorded.recordings.iter().for_each(|r| r.expr.walk(each)),
         }
     }
 
@@ -469,6 +475,9 @@ impl Expr {
                     function => function.as_str().starts_with("histogram_"),
                 };
                 arguments.iter().for_each(|argument| argument.windows(histogram, each));
+            }
+            Self::Recorded(recorded) => {
+                recorded.recordings.iter().for_each(|one| one.expr.windows(histogram, each));
             }
         }
     }
@@ -509,6 +518,7 @@ impl fmt::Display for Expr {
             }
             Self::Negate(of) => write!(f, "-{}", Operand(of, NEGATE_PRECEDENCE)),
             Self::Frozen(of) => of.fmt(f),
+            Self::Recorded(recorded) => recorded.selector.fmt(f),
             Self::Binary(binary) => {
                 let own = binary.op.precedence();
                 // All associate to the left but power.
@@ -550,7 +560,7 @@ impl fmt::Display for Expr {
 
 impl fmt::Display for Matching {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.on || !self.labels.is_empty() {
+        if self.on || !self.labels.is_empty() || self.group != Group::None {
             let word = if self.on { "on" } else { "ignoring" };
             write!(f, " {word} ({})", Keys(&self.labels))?;
         }

@@ -36,7 +36,10 @@ mod classic;
 mod condition;
 mod error;
 mod evaluator;
+mod export;
 mod expr;
+#[cfg(feature = "rule-files")]
+mod file;
 mod frozen;
 #[doc(hidden)]
 pub mod harness;
@@ -52,6 +55,8 @@ mod plan;
 pub mod preset;
 mod promql;
 mod range;
+mod recorded;
+mod set;
 mod template;
 mod value;
 
@@ -63,6 +68,9 @@ mod tests;
 pub use builder::{Adjust, Rule, alert};
 pub use condition::{Condition, Threshold, all, any, bytes, promql};
 pub use error::{Error, Mistake};
+pub use export::{Approximation, ExportStyle, Exported, Histograms, Inequality, Names};
+#[cfg(feature = "rule-files")]
+pub use file::{FileError, Refused, RuleFile, file, yaml};
 pub use memory::{Memory, memory};
 pub use objective::Objective;
 pub use promql::Refusal;
@@ -70,8 +78,15 @@ pub use value::{
     Counter, Distribution, Quantile, Value, counter, gauge, histogram, queries, query,
 };
 
+pub use crate::event::Owner;
 pub(crate) use crate::window::DEFAULT_BUDGET;
 pub(crate) use evaluator::{Evaluator, Status};
+pub(crate) use export::{Catalog, export};
 #[cfg(feature = "generate")]
 pub(crate) use outline::Edge;
+#[cfg(feature = "rule-files")]
+pub(crate) use set::Assembled;
+#[cfg(feature = "rule-files")]
+pub use set::ReloadError;
+pub(crate) use set::{RuleNames, RuleSet, rule_names};
 pub(crate) use template::readable;

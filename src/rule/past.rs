@@ -199,6 +199,8 @@ impl Expr {
             }
             Self::Aggregate(aggregate) => aggregate.of.shift(by),
             Self::Call(_, arguments) => arguments.iter_mut().for_each(|one| one.shift(by)),
+            // Of rule files only, which ask for no past.
+            Self::Recorded(_) => {}
         }
     }
 
@@ -206,7 +208,7 @@ impl Expr {
     /// none.
     fn lengthen(&mut self, period: Duration, offset: Duration) {
         match self {
-            Self::Number(_) => {}
+            Self::Number(_) | Self::Recorded(_) => {}
             Self::Select(selector) => {
                 let mut selector = std::mem::take(selector);
                 selector.offset = selector.offset.saturating_add(offset);

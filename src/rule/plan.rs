@@ -90,6 +90,8 @@ pub(crate) enum Op {
     /// `absent` and `absent_over_time`: one slot, present when no slot of the argument is.
     Absent(NodeId),
     Negate(NodeId),
+    /// One slot each of nodes before.
+    Pick(Vec<(NodeId, u32)>),
     /// Each slot as it was when it was frozen.
     Frozen {
         of: NodeId,
@@ -208,6 +210,11 @@ impl Node {
             Op::Absent(of) => {
                 let any = values(below, *of).iter().any(|value| value.is_present());
                 out[0] = if any { Value::Absent } else { Value::Float(1.0) };
+            }
+            Op::Pick(from) => {
+                for (out, (node, at)) in out.iter_mut().zip(from) {
+                    *out = values(below, *node)[*at as usize];
+                }
             }
             Op::Negate(of) => {
                 for (out, value) in out.iter_mut().zip(values(below, *of)) {

@@ -1,57 +1,26 @@
 //! Texts with placeholders: `{{ value }}`, `{{ labels.pool }}`, and as Prometheus writes them,
-//! `{{ $value | humanize }}`, `{{ $labels.pool }}`.
+//! `{{ $value | humanize }}`, `{{ printf "%.2f" $value }}`, `{{ if gt $value 10.0 }}…{{ end }}`.
 //!
 //! Parsed when a rule is loaded, so that a misspelt placeholder is an error then and not a hole in
 //! a page at night. Filled only when an alert changes its state.
 
-use std::fmt::Write as _;
+mod function;
+mod go;
+mod humanize;
+mod syntax;
 
-use super::expr::Number;
+use function::Datum;
+pub(crate) use humanize::readable;
+use syntax::{Command, Piece, Pipeline, Term};
+
+use super::index::find;
 use crate::name::{Labels, Unit};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Template {
     text: String,
-    parts: Vec<Part>,
+    pieces: Vec<Piece>,
 }
-
-#[derive(Debug, Clone, PartialEq)]
-enum Part {
-    Text(String),
-    Pipeline(Subject, Vec<Filter>),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Subject {
-    /// `{{ value }}`: as people write such a number, by its unit.
-    Readable,
-    /// `{{ threshold }}`, the same way.
-    Threshold,
-    /// `{{ $value }}`: the bare number.
-    Value,
-    Label(String),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Filter {
-    Humanize,
-    Humanize1024,
-    HumanizeDuration,
-    HumanizePercentage,
-    Title,
-    ToUpper,
-    ToLower,
-}
-
-const FILTERS: [(&str, Filter); 7] = [
-    ("humanize", Filter::Humanize),
-    ("humanize1024", Filter::Humanize1024),
-    ("humanizeDuration", Filter::HumanizeDuration),
-    ("humanizePercentage", Filter::HumanizePercentage),
-    ("title", Filter::Title),
-    ("toUpper", Filter::ToUpper),
-    ("toLower", Filter::ToLower),
-];
 
 /// What fills a template.
 #[derive(Debug, Clone, Copy)]
@@ -65,227 +34,101 @@ pub(crate) struct Fill<'a> {
 impl Template {
     /// The reason, if it cannot be filled.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let (mut parts, mut rest) = (Vec::new(), text);
-        while let Some((before, after)) = rest.split_once("{{") {
-            let Some((inside, after)) = after.split_once("}}") else {
-                return Err("`{{` without `}}`".to_owned());
-            };
-            if !before.is_empty() {
-                parts.push(Part::Text(before.to_owned()));
+        let pieces = syntax::parse(text)?;
+        let mut wrong = Ok(());
+        syntax::commands(&pieces, &mut |command| {
+            if let Command::Call(function, terms) = command
+                && let Some(Term::Text(first)) = terms.first()
+                && wrong.is_ok()
+            {
+                wrong = function.check_pattern(first);
             }
-            parts.push(pipeline(inside)?);
-            rest = after;
-        }
-        if !rest.is_empty() {
-            parts.push(Part::Text(rest.to_owned()));
-        }
-        Ok(Self { text: text.to_owned(), parts })
+        });
+        wrong?;
+        Ok(Self { text: text.to_owned(), pieces })
     }
 
     /// Whether it depends on the value, and not only on labels.
     pub(crate) fn uses_value(&self) -> bool {
-        self.parts.iter().any(
-            |part| matches!(part, Part::Pipeline(subject, _) if !matches!(subject, Subject::Label(_))),
-        )
+        let mut uses = false;
+        syntax::walk(&self.pieces, &mut |term| {
+            uses |= matches!(term, Term::Readable | Term::Threshold | Term::Value);
+        });
+        uses
     }
 
     pub(crate) fn fill(&self, fill: &Fill<'_>) -> String {
+        let mut run = Run { fill, variables: Vec::new() };
         let mut out = String::with_capacity(self.text.len() + 16);
-        for part in &self.parts {
-            match part {
-                Part::Text(text) => out.push_str(text),
-                Part::Pipeline(subject, filters) => {
-                    let start = match subject {
-                        Subject::Readable => Datum::Text(readable(fill.value, fill.unit)),
-                        Subject::Threshold => Datum::Text(readable(fill.threshold, fill.unit)),
-                        Subject::Value => fill.value.map_or(Datum::none(), Datum::Number),
-                        Subject::Label(key) => {
-                            Datum::Text(fill.labels.get(key).unwrap_or_default().to_owned())
-                        }
-                    };
-                    let end = filters.iter().fold(start, |datum, filter| filter.apply(datum));
-                    out.push_str(&end.into_text());
-                }
-            }
-        }
+        run.pieces(&self.pieces, &mut out);
         out
     }
+
+    /// As Prometheus takes it; what is ours alone is spelt out by unit and threshold.
+    pub(crate) fn to_prometheus(&self, style: &go::Style<'_>) -> String {
+        go::print(&self.pieces, style)
+    }
 }
 
-fn pipeline(inside: &str) -> Result<Part, String> {
-    let mut stages = inside.split('|').map(str::trim);
-    let subject = match stages.next().unwrap_or_default() {
-        "value" => Subject::Readable,
-        "threshold" => Subject::Threshold,
-        "$value" => Subject::Value,
-        other => {
-            let label = other.strip_prefix('$').unwrap_or(other).strip_prefix("labels.");
-            match label.filter(|label| !label.is_empty() && !label.contains(char::is_whitespace)) {
-                Some(label) => Subject::Label(label.to_owned()),
-                None => {
-                    return Err(format!(
-                        "{other:?} is none of `value`, `threshold`, `labels.NAME`, `$value`, `$labels.NAME`"
-                    ));
+pub(crate) use go::Style;
+
+struct Run<'a> {
+    fill: &'a Fill<'a>,
+    variables: Vec<(&'a str, Datum)>,
+}
+
+impl<'a> Run<'a> {
+    fn pieces(&mut self, pieces: &'a [Piece], out: &mut String) {
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => out.push_str(text),
+                Piece::Print(pipeline) => out.push_str(&self.pipeline(pipeline).into_text()),
+                Piece::Let(name, pipeline) => {
+                    let value = self.pipeline(pipeline);
+                    self.variables.push((name, value));
+                }
+                Piece::If(branches, otherwise) => {
+                    let taken = branches.iter().find(|(when, _)| self.pipeline(when).is_true());
+                    self.pieces(taken.map_or(otherwise, |(_, then)| then), out);
                 }
             }
         }
-    };
-    let filters = stages.map(|stage| {
-        let known = FILTERS.iter().find(|(name, _)| *name == stage);
-        known.map(|(_, filter)| *filter).ok_or_else(|| format!("unknown function {stage:?}"))
-    });
-    Ok(Part::Pipeline(subject, filters.collect::<Result<_, _>>()?))
-}
-
-enum Datum {
-    Number(f64),
-    Text(String),
-}
-
-impl Datum {
-    fn none() -> Self {
-        Self::Text("no data".to_owned())
     }
 
-    fn into_text(self) -> String {
-        match self {
-            Self::Number(number) => Number(number).to_string(),
-            Self::Text(text) => text,
+    fn pipeline(&self, pipeline: &Pipeline) -> Datum {
+        let mut last = None;
+        for command in pipeline {
+            last = Some(match command {
+                Command::Term(term) => self.term(term),
+                Command::Call(function, terms) => {
+                    let terms = terms.iter().map(|term| self.term(term));
+                    let of: Vec<_> = terms.chain(last).collect();
+                    function.apply(of, |key| find(self.fill.labels, key))
+                }
+            });
         }
+        last.unwrap_or(Datum::Nothing)
     }
-}
 
-impl Filter {
-    fn apply(self, datum: Datum) -> Datum {
-        let number = match &datum {
-            Datum::Number(number) => Some(*number),
-            Datum::Text(text) => text.parse().ok(),
-        };
-        Datum::Text(match (self, number) {
-            (Self::Humanize, Some(number)) => humanize(number),
-            (Self::Humanize1024, Some(number)) => humanize_1024(number),
-            (Self::HumanizeDuration, Some(number)) => humanize_duration(number),
-            (Self::HumanizePercentage, Some(number)) => format!("{}%", significant(number * 100.0)),
-            (Self::Title, _) => title(&datum.into_text()),
-            (Self::ToUpper, _) => datum.into_text().to_uppercase(),
-            (Self::ToLower, _) => datum.into_text().to_lowercase(),
-            (_, None) => datum.into_text(),
-        })
-    }
-}
-
-/// A number by its unit: 93.1%, 312ms, 1.2GiB.
-pub(crate) fn readable(value: Option<f64>, unit: &Unit) -> String {
-    let Some(value) = value else { return "no data".to_owned() };
-    match unit.as_str() {
-        "1" if (0.0..=2.0).contains(&value) => format!("{}%", significant(value * 100.0)),
-        "s" => humanize_duration(value),
-        "By" => format!("{}B", humanize_1024(value)),
-        "" | "1" => significant(value),
-        other => format!("{} {}", significant(value), other.trim_matches(['{', '}'])),
-    }
-}
-
-/// Four significant digits, as C's `%.4g` prints them.
-fn significant(number: f64) -> String {
-    if number == 0.0 || !number.is_finite() {
-        return Number(number).to_string();
-    }
-    let scientific = format!("{number:.3e}");
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let trim = |digits: &str| match digits.contains('.') {
-        true => digits.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => digits.to_owned(),
-    };
-    if !(-4..4).contains(&exponent) {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{}e{sign}{:02}", trim(mantissa), exponent.abs());
-    }
-    trim(&format!("{number:.*}", (3 - exponent).max(0) as usize))
-}
-
-fn humanize(number: f64) -> String {
-    if number == 0.0 || !number.is_finite() {
-        return significant(number);
-    }
-    let (mut number, mut prefix) = (number, "");
-    if number.abs() >= 1.0 {
-        for next in ["k", "M", "G", "T", "P", "E", "Z", "Y"] {
-            if number.abs() < 1000.0 {
-                break;
+    fn term(&self, term: &Term) -> Datum {
+        let Fill { value, threshold, unit, labels } = self.fill;
+        match term {
+            Term::Readable => Datum::Text(readable(*value, unit)),
+            Term::Threshold => Datum::Text(readable(*threshold, unit)),
+            Term::Value => value.map_or(Datum::Nothing, Datum::Number),
+            Term::Label(key) => Datum::Text(find(labels, key).to_owned()),
+            Term::Labels => Datum::Labels,
+            Term::External => Datum::Text(String::new()),
+            Term::Text(text) => Datum::Text(text.clone()),
+            Term::Number(number) => Datum::Number(*number),
+            Term::Bool(truth) => Datum::Bool(*truth),
+            Term::Variable(name) => {
+                let found = self.variables.iter().rev().find(|(known, _)| known == name);
+                found.map_or(Datum::Nothing, |(_, value)| value.clone())
             }
-            (number, prefix) = (number / 1000.0, next);
-        }
-    } else {
-        for next in ["m", "u", "n", "p", "f", "a", "z", "y"] {
-            if number.abs() >= 1.0 {
-                break;
-            }
-            (number, prefix) = (number * 1000.0, next);
+            Term::Parens(pipeline) => self.pipeline(pipeline),
         }
     }
-    format!("{}{prefix}", significant(number))
-}
-
-fn humanize_1024(number: f64) -> String {
-    if number.abs() <= 1.0 || !number.is_finite() {
-        return significant(number);
-    }
-    let (mut number, mut prefix) = (number, "");
-    for next in ["ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"] {
-        if number.abs() < 1024.0 {
-            break;
-        }
-        (number, prefix) = (number / 1024.0, next);
-    }
-    format!("{}{prefix}", significant(number))
-}
-
-fn humanize_duration(number: f64) -> String {
-    if !number.is_finite() {
-        return Number(number).to_string();
-    }
-    if number == 0.0 {
-        return "0s".to_owned();
-    }
-    if number.abs() < 1.0 {
-        let (mut number, mut prefix) = (number, "");
-        for next in ["m", "u", "n", "p", "f", "a", "z", "y"] {
-            if number.abs() >= 1.0 {
-                break;
-            }
-            (number, prefix) = (number * 1000.0, next);
-        }
-        return format!("{}{prefix}s", significant(number));
-    }
-    let (sign, number) = if number < 0.0 { ("-", -number) } else { ("", number) };
-    let whole = number as u64;
-    let (days, hours, minutes, seconds) =
-        (whole / 86_400, whole / 3600 % 24, whole / 60 % 60, whole % 60);
-    let mut out = sign.to_owned();
-    // Writing to a string cannot fail.
-    let _ = if days > 0 {
-        write!(out, "{days}d {hours}h {minutes}m {seconds}s")
-    } else if hours > 0 {
-        write!(out, "{hours}h {minutes}m {seconds}s")
-    } else if minutes > 0 {
-        write!(out, "{minutes}m {seconds}s")
-    } else {
-        write!(out, "{}s", significant(number))
-    };
-    out
-}
-
-fn title(text: &str) -> String {
-    let mut start = true;
-    text.chars()
-        .map(|c| {
-            let c = if start { c.to_ascii_uppercase() } else { c };
-            start = c.is_whitespace();
-            c
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -317,14 +160,53 @@ mod tests {
         assert_eq!(fill("{{ $value | humanize }}", 1_234_567.0, Unit::NONE), "1.235M");
         assert_eq!(fill("{{ $value | humanizePercentage }}", 0.123_45, Unit::NONE), "12.35%");
         assert_eq!(fill("{{ labels.none }}.", 0.0, Unit::NONE), ".");
+        assert_eq!(fill("{{ $labels.db_system_name }}", 0.0, Unit::NONE), "sqlite");
+    }
+
+    #[test]
+    fn what_real_rules_write() {
+        let of = |text| fill(text, 12.345, Unit::NONE);
+        assert_eq!(of(r#"{{ printf "%.2f" $value }}%"#), "12.35%");
+        assert_eq!(of(r#"{{ $value | printf "%.1f" }}"#), "12.3");
+        assert_eq!(of(r#"{{ .Value }} {{ .Labels.pool }}"#), "12.345 main db");
+        assert_eq!(of("{{ if gt $value 10.0 }}much{{ else }}little{{ end }}"), "much");
+        assert_eq!(
+            of("{{ if lt $value 10.0 }}a{{ else if eq $labels.pool \"x\" }}b{{ else }}c{{end}}"),
+            "c"
+        );
+        assert_eq!(of("{{ $p := $labels.pool }}{{ $p | toUpper }}"), "MAIN DB");
+        assert_eq!(of("a {{- /* said to nobody */ -}} b"), "ab");
+        assert_eq!(of("a {{- $value -}} b"), "a12.345b");
+        assert_eq!(of(r#"{{ index $labels "pool" }}"#), "main db");
+        assert_eq!(of(r#"{{ reReplaceAll "m(.*) db" "$1" $labels.pool }}"#), "ain");
+        assert_eq!(of(r#"{{ (printf "%.0f" $value) | len }}"#), "2");
+        assert_eq!(of("{{ if and (gt $value 1.0) (not false) }}y{{ end }}"), "y");
+        assert_eq!(of("{{ $externalLabels.cluster }}."), ".");
+        assert_eq!(of("{{ \"{{\" }} }}"), "{{ }}");
+        assert_eq!(fill("{{ $value }}", 1_234_567.0, Unit::NONE), "1.234567e+06");
     }
 
     #[test]
     fn what_nothing_fills_is_refused() {
-        assert!(Template::parse("{{ valeu }}").is_err());
-        assert!(Template::parse("{{ value").is_err());
-        assert!(Template::parse("{{ $value | humanise }}").is_err());
-        assert!(Template::parse("{{ labels. }}").is_err());
+        let refused = |text: &str| Template::parse(text).expect_err(text);
+        assert!(refused("{{ valeu }}").contains("valeu"));
+        refused("{{ value");
+        refused("{{ $value | humanise }}");
+        refused("{{ labels. }}");
         assert!(Template::parse("plain } } { {").is_ok());
+        assert!(refused("{{ query \"up\" }}").contains("`query` is not supported"));
+        assert!(refused("{{ range query \"up\" }}{{ end }}").contains("`range` is not supported"));
+        assert!(refused("{{ if $value }}x").contains("without `end`"));
+        assert!(refused("x{{ end }}").contains("without `if`"));
+        refused("{{ $x }}");
+        refused("{{ if }}a{{ end }}");
+        refused("{{ if true }}a{{ else }}b{{ else }}c{{ end }}");
+        refused("{{ $value 1 }}");
+        refused("{{ }}");
+        refused("{{ printf }}");
+        refused("{{ match \"(\" $labels.x }}");
+        refused(&"{{ if true }}".repeat(40));
+        refused(&format!("{{{{ {} }}}}", "(".repeat(900)));
+        refused(&"x".repeat(20_000));
     }
 }

@@ -451,6 +451,7 @@ impl Expr {
             }
             Self::Aggregate(aggregate) => aggregate.of.narrow(matcher),
             Self::Call(_, arguments) => arguments.iter_mut().for_each(|a| a.narrow(matcher)),
+            Self::Recorded(recorded) => recorded.selector.matchers.push(matcher.clone()),
         }
     }
 }

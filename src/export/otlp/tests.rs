@@ -96,6 +96,7 @@ fn transition(from: State, to: State) -> Arc<Transition> {
         runbook: Some("https://runbook".into()),
         inhibited_by: Vec::new(),
         damped: true,
+        owner: crate::event::Owner::Process,
     };
     Arc::new(Transition {
         rule: Arc::new(rule),
@@ -109,6 +110,7 @@ fn transition(from: State, to: State) -> Arc<Transition> {
         active_since: Some(DAY_ZERO + Duration::from_secs(30)),
         summary: "87.5% of the memory limit is in use".into(),
         description: String::new(),
+        annotations: Labels::new([("dashboard", "https://dashboard")]),
         hushed: None,
         evidence: None,
     })

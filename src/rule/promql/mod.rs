@@ -9,7 +9,7 @@ mod check;
 mod lex;
 mod parse;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "rule-files"))]
 pub(crate) use lex::duration;
 pub(crate) use parse::parse;
 

@@ -100,6 +100,10 @@ pub(crate) fn record(transition: &Transition, observed: SystemTime, uid: u128) -
             .iter()
             .map(|(key, value)| attribute(&format!("{}{key}", semconv::ALERT_LABEL), text(value))),
     );
+    let annotations = transition.annotations.iter();
+    attributes.extend(annotations.map(|(key, value)| {
+        attribute(&format!("{}{key}", semconv::ALERT_ANNOTATION), text(value))
+    }));
     LogRecord {
         time_unix_nano: unix_nanos(transition.at),
         observed_time_unix_nano: unix_nanos(observed),

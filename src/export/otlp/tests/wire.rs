@@ -351,6 +351,7 @@ fn a_transition_is_an_event_with_flat_attributes() {
         ("highwater.alert.unit", "1"),
         ("highwater.alert.runbook", "https://runbook"),
         ("highwater.alert.summary", "87.5% of the memory limit is in use"),
+        ("highwater.alert.annotation.dashboard", "https://dashboard"),
         ("highwater.alert.started_at", "1970-01-01T00:00:30.000Z"),
         ("highwater.alert.label.alertname", "MemoryNearLimit"),
         ("highwater.alert.label.level", "/"),

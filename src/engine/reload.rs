@@ -1,0 +1,140 @@
+//! Rule files that are read again while the instance runs: when one changes, or when asked to. A
+//! file that is broken changes nothing, is logged, and is counted.
+
+use std::{fs, path::Path, time::SystemTime};
+
+use crate::{
+    instrument::Gauge,
+    name::{Labels, Unit},
+    registry::Registry,
+    rule::{Assembled, Refused, ReloadError, Rule, RuleNames, RuleSet, rule_names},
+    semconv,
+    sync::{Arc, AtomicU64, Mutex, Ordering},
+};
+
+/// Where rules come from, and those that wait for the tick thread.
+#[derive(Debug)]
+pub(crate) struct Reload {
+    set: RuleSet,
+    names: RuleNames,
+    ready: Mutex<Option<Vec<Rule>>>,
+    /// Those that run, or will from the next tick on.
+    current: Mutex<Vec<Rule>>,
+    reloaded: AtomicU64,
+    failed: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// How a file looked when it was last read; a configuration map swaps what a link points to.
+type Stamp = Option<(SystemTime, u64, u64)>;
+
+fn stamp(path: &Path) -> Stamp {
+    #[cfg(unix)]
+    use std::os::unix::fs::MetadataExt as _;
+    let meta = fs::metadata(path).ok()?;
+    #[cfg(unix)]
+    let node = meta.ino();
+    #[cfg(not(unix))]
+    let node = 0;
+    Some((meta.modified().ok()?, meta.len(), node))
+}
+
+impl Reload {
+    /// `rules` were found when they were first read, and so many refused.
+    pub(crate) fn new(set: RuleSet, names: RuleNames, rules: Vec<Rule>, refused: usize) -> Self {
+        Self {
+            set,
+            names,
+            ready: Mutex::default(),
+            current: Mutex::new(rules),
+            reloaded: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            refused: AtomicU64::new(refused as u64),
+        }
+    }
+
+    /// Those that run, or will from the next tick on.
+    pub(crate) fn rules(&self) -> Vec<Rule> {
+        self.current.lock().clone()
+    }
+
+    /// Reads all files on the caller's thread; the next tick takes the rules over.
+    ///
+    /// # Errors
+    /// Why nothing changes.
+    pub(crate) fn read(&self) -> Result<Vec<Refused>, ReloadError> {
+        match self.set.assemble() {
+            Ok(Assembled { rules, refused, mistakes }) => {
+                for mistake in &mistakes {
+                    log::warn!("highwater: {mistake}");
+                }
+                for one in &refused {
+                    log::warn!("highwater: {one}");
+                }
+                log::info!("highwater: {} rules read anew", rules.len());
+                *self.names.write() = rule_names(&rules);
+                self.refused.store(refused.len() as u64, Ordering::Relaxed);
+                self.reloaded.fetch_add(1, Ordering::Relaxed);
+                self.current.lock().clone_from(&rules);
+                *self.ready.lock() = Some(rules);
+                Ok(refused)
+            }
+            Err(why) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                log::error!("highwater: rules are left as they are: {why}");
+                Err(why)
+            }
+        }
+    }
+}
+
+/// The tick thread's side: one `stat` a file and tick.
+#[derive(Debug)]
+pub(super) struct Reloader {
+    reload: Arc<Reload>,
+    seen: Vec<Stamp>,
+    outcomes: [Gauge; 2],
+    refused: Gauge,
+}
+
+impl Reloader {
+    pub(super) fn new(reload: Arc<Reload>, registry: &Registry) -> Self {
+        let help = "Times rule files were read anew, by outcome.";
+        registry.describe(semconv::RULE_RELOADS, Unit::known("{reload}"), help);
+        let help = "Rules of files that are refused and do not run.";
+        registry.describe(semconv::RULE_REFUSED, Unit::known("{rule}"), help);
+        let outcome = |outcome| {
+            let labels = Labels::new([(semconv::OUTCOME, outcome)]);
+            registry.observed_counter(semconv::RULE_RELOADS, &labels)
+        };
+        Self {
+            seen: reload.set.files.iter().map(|file| file.path().and_then(stamp)).collect(),
+            outcomes: ["success", "failure"].map(outcome),
+            refused: registry.gauge(semconv::RULE_REFUSED, &Labels::empty()),
+            reload,
+        }
+    }
+
+    /// Rules to be put in place, if there are new ones.
+    pub(super) fn refresh(&mut self) -> Option<Vec<Rule>> {
+        let mut changed = false;
+        for (file, seen) in self.reload.set.files.iter().zip(&mut self.seen) {
+            let now = file.path().and_then(stamp);
+            changed |= now != *seen;
+            *seen = now;
+        }
+        if changed {
+            // Told where it happens.
+            let _ = self.reload.read();
+        }
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed) as f64;
+        self.outcomes[0].set(count(&self.reload.reloaded));
+        self.outcomes[1].set(count(&self.reload.failed));
+        self.refused.set(count(&self.reload.refused));
+        self.reload.ready.lock().take()
+    }
+
+    pub(super) fn budget(&self) -> usize {
+        self.reload.set.budget
+    }
+}

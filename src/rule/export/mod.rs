@@ -1,0 +1,325 @@
+//! Rules as a Prometheus rule file: the same names, labels and meaning, and where a server has no
+//! equal, the nearest rule and a word about it.
+
+mod classic;
+mod names;
+mod yaml;
+
+use std::fmt;
+
+pub(crate) use names::Catalog;
+
+use super::{
+    builder::{Rule, SEVERITY},
+    condition::Condition,
+    expr::{Expr, Span, Type},
+    template::{self, Template},
+};
+use crate::event::Owner;
+
+/// What metrics and labels are called in what is exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Names {
+    /// As a server has them that translates: `process_memory_usage_bytes`.
+    #[default]
+    Translated,
+    /// As they are here, quoted: `{"process.memory.usage"}`.
+    Own,
+}
+
+/// What histograms are on the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Histograms {
+    /// Exponential ones, as they are pushed by default.
+    #[default]
+    Native,
+    /// Series by `le`: `_bucket`, `_count`, `_sum`.
+    Classic,
+}
+
+/// How rules are exported.
+///
+/// ```
+/// use highwater::rule::{ExportStyle, Histograms, Owner};
+/// let style = ExportStyle::new().histograms(Histograms::Classic).only(Owner::Server);
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "give it to `export_rules`"]
+pub struct ExportStyle {
+    names: Names,
+    histograms: Histograms,
+    only: Option<Owner>,
+}
+
+impl ExportStyle {
+    /// Translated names, native histograms, all rules.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What metrics and labels are called; [`Names::Translated`] by default.
+    pub fn names(mut self, names: Names) -> Self {
+        self.names = names;
+        self
+    }
+
+    /// What histograms are there; [`Histograms::Native`] by default.
+    pub fn histograms(mut self, histograms: Histograms) -> Self {
+        self.histograms = histograms;
+        self
+    }
+
+    /// Only the rules of this owner. A server that runs those of [`Owner::Process`] too tells
+    /// people a second time.
+    pub fn only(mut self, owner: Owner) -> Self {
+        self.only = Some(owner);
+        self
+    }
+}
+
+/// A rule file, and what of it is not quite the same. Prints as the file.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Exported {
+    /// The file.
+    pub yaml: String,
+    /// What a server cannot do as it is done here; each is in an annotation of its rule too.
+    pub approximations: Vec<Approximation>,
+}
+
+impl fmt::Display for Exported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.yaml)
+    }
+}
+
+/// Something a server does otherwise.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Approximation {
+    /// The rule's name.
+    pub rule: String,
+    /// What has no equal there.
+    pub of: Inequality,
+    /// What that means for the rule.
+    pub because: String,
+}
+
+/// What has no equal in a Prometheus rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Inequality {
+    /// It clears at another threshold than it begins, or by fewer conditions.
+    ClearThreshold,
+    /// N of M evaluations.
+    Times,
+    /// A missing sample is not a condition that ceased.
+    NoData,
+    /// It waits after the start.
+    WarmUp,
+    /// News of an alert that flaps is delayed.
+    Damping,
+    /// Nobody is told of it while another one fires: that is Alertmanager's work there.
+    Inhibition,
+    /// It compares with what was learnt once.
+    Baseline,
+}
+
+/// The annotation that names the approximations.
+const ANNOTATION: &str = "highwater_approximations";
+
+/// Rules as one file.
+pub(crate) fn export<'a>(
+    rules: impl IntoIterator<Item = &'a Rule>,
+    catalog: &Catalog,
+    style: &ExportStyle,
+) -> Exported {
+    let mut groups: Vec<yaml::Group> = Vec::new();
+    let mut approximations = Vec::new();
+    let wanted = |rule: &&Rule| rule.enabled && style.only.is_none_or(|only| only == rule.owner);
+    for rule in rules.into_iter().filter(wanted) {
+        let Some(condition) = &rule.condition else { continue };
+        let name = if rule.group.is_empty() { "highwater" } else { &rule.group };
+        let at = groups.iter().position(|group| group.name == name).unwrap_or_else(|| {
+            groups.push(yaml::Group { name: name.to_owned(), ..yaml::Group::default() });
+            groups.len() - 1
+        });
+        let group = &mut groups[at];
+        // A limit is a group's there.
+        group.limit = group.limit.max(rule.limit);
+        let found = compare(rule, condition, |expr| translated(expr, catalog, style));
+        let raise = condition.raise();
+        record(&raise, group, catalog, style);
+        group.rules.push(yaml::Rule {
+            key: "alert",
+            name: rule.name.clone(),
+            expr: translated(raise, catalog, style).to_string(),
+            hold: rule.hold,
+            keep: rule.keep,
+            labels: labels(rule, style),
+            annotations: annotations(rule, condition, &found, catalog, style),
+        });
+        approximations.extend(found);
+    }
+    Exported { yaml: yaml::write(&groups), approximations }
+}
+
+fn translated(mut expr: Expr, catalog: &Catalog, style: &ExportStyle) -> Expr {
+    if style.histograms == Histograms::Classic {
+        expr = classic::rewrite(expr, catalog);
+    }
+    if style.names == Names::Translated {
+        names::translate(&mut expr, catalog);
+    }
+    expr
+}
+
+/// The recording rules an expression uses, those it leans on first.
+fn record(expr: &Expr, group: &mut yaml::Group, catalog: &Catalog, style: &ExportStyle) {
+    let mut found = Vec::new();
+    expr.walk(&mut |expr| {
+        if let Expr::Recorded(recorded) = expr {
+            found.push(recorded);
+        }
+    });
+    for recorded in found.into_iter().rev() {
+        for recording in &*recorded.recordings {
+            let rule = yaml::Rule {
+                key: "record",
+                name: recorded.selector.name.clone().unwrap_or_default(),
+                expr: translated(recording.expr.clone(), catalog, style).to_string(),
+                labels: recording.labels.clone(),
+                ..yaml::Rule::default()
+            };
+            if !group.rules.contains(&rule) {
+                group.rules.push(rule);
+            }
+        }
+    }
+}
+
+fn compare(rule: &Rule, condition: &Condition, there: impl Fn(Expr) -> Expr) -> Vec<Approximation> {
+    let mut found = Vec::new();
+    let mut add = |of, because: String| {
+        found.push(Approximation { rule: rule.name.clone(), of, because });
+    };
+    if let Some(hold) = condition.hold() {
+        let hold = there(hold);
+        let because = format!("once begun it holds while `{hold}`, there as it begins");
+        add(Inequality::ClearThreshold, because);
+    }
+    let (least, of) = rule.times;
+    if of > 1 {
+        add(
+            Inequality::Times,
+            format!("it holds by {least} of {of} evaluations; there by each one"),
+        );
+    }
+    if !rule.warm_up.is_zero() {
+        let because = format!("it waits {} after the start; there it does not", Span(rule.warm_up));
+        add(Inequality::WarmUp, because);
+    }
+    if !rule.strict {
+        let because = format!(
+            "without samples it waits {} and resolves as no_data; there it resolves at once",
+            Span(rule.grace)
+        );
+        add(Inequality::NoData, because);
+    }
+    if rule.damped {
+        let because = "news of an alert that flaps is delayed; there it is not".to_owned();
+        add(Inequality::Damping, because);
+    }
+    if !rule.inhibited_by.is_empty() {
+        let others = rule.inhibited_by.join(", ");
+        add(Inequality::Inhibition, format!("nobody is told of it while {others} fires"));
+    }
+    let mut frozen = false;
+    condition.raise().walk(&mut |expr| frozen |= matches!(expr, Expr::Frozen(_)));
+    if frozen {
+        let because = "its baseline is learnt once; there it moves along".to_owned();
+        add(Inequality::Baseline, because);
+    }
+    found
+}
+
+fn label(key: &str, style: &ExportStyle) -> String {
+    match style.names {
+        Names::Translated => super::naming::label(key).into_owned(),
+        Names::Own => key.to_owned(),
+    }
+}
+
+fn labels(rule: &Rule, style: &ExportStyle) -> Vec<(String, String)> {
+    let severity = (SEVERITY.to_owned(), rule.severity.as_str().to_owned());
+    let severity = (!rule.strict).then_some(severity);
+    let text = |text: &str| {
+        let style = template::Style {
+            unit: &crate::name::Unit::NONE,
+            threshold: None,
+            label: &|key| label(key, style),
+        };
+        Template::parse(text).map_or_else(|_| text.to_owned(), |t| t.to_prometheus(&style))
+    };
+    let own = rule.labels.iter().map(|(key, value)| (label(key, style), text(value)));
+    // What is given last stands.
+    let mut all: Vec<(String, String)> = Vec::new();
+    for (key, value) in severity.into_iter().chain(own) {
+        all.retain(|(known, _)| *known != key);
+        all.push((key, value));
+    }
+    all
+}
+
+fn annotations(
+    rule: &Rule,
+    condition: &Condition,
+    approximations: &[Approximation],
+    catalog: &Catalog,
+    style: &ExportStyle,
+) -> Vec<(String, String)> {
+    let unit = catalog.unit_of(condition);
+    let fill = template::Style {
+        unit: &unit,
+        threshold: threshold(&condition.raise()),
+        label: &|key| label(key, style),
+    };
+    let text = |text: &str| {
+        Template::parse(text).map_or_else(|_| text.to_owned(), |t| t.to_prometheus(&fill))
+    };
+    let mut all = Vec::new();
+    let mut add = |key: &str, value: String| {
+        let key = super::naming::label(key).into_owned();
+        if !value.is_empty() && !all.iter().any(|(known, _)| *known == key) {
+            all.push((key, value));
+        }
+    };
+    add("summary", text(&rule.summary));
+    add("description", text(&rule.description));
+    add("runbook_url", rule.runbook.clone().unwrap_or_default());
+    for (key, value) in &rule.annotations {
+        add(key, text(value));
+    }
+    let because: Vec<_> = approximations.iter().map(|one| one.because.as_str()).collect();
+    // Braces would be taken for a template.
+    add(ANNOTATION, because.join("; ").replace("{{", "{ {"));
+    all
+}
+
+/// What the first comparison compares with.
+fn threshold(expr: &Expr) -> Option<f64> {
+    let mut found = None;
+    expr.walk(&mut |expr| {
+        if let Expr::Binary(binary) = expr
+            && binary.op.is_comparison()
+            && found.is_none()
+            && binary.left.kind() == Type::Vector
+            && let Expr::Number(number) = binary.right
+        {
+            found = Some(number);
+        }
+    });
+    found
+}
