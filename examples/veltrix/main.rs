@@ -88,6 +88,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let all_three = modes.len() == Mode::ALL.len();
     let outcomes = run::all(&modes)?;
     report::print(&outcomes);
+    report::print_page();
     let otherwise = if all_three { report::otherwise(&outcomes) } else { Vec::new() };
     for what in &otherwise {
         eprintln!("otherwise than told: {what}");

@@ -5,6 +5,7 @@ use std::{os::unix::process::ExitStatusExt, time::Duration};
 use crate::{
     BUDGET, MIB, Mode,
     run::{Alert, Outcome},
+    watched,
 };
 
 pub(crate) fn bytes(of: u64) -> String {
@@ -82,6 +83,15 @@ pub(crate) fn print(outcomes: &[Outcome]) {
         for why in &outcome.scaled {
             println!("{}, autoscaler called: {why}", outcome.mode.name());
         }
+    }
+}
+
+/// Where the incident is on one page: of the last alert that wrote one.
+pub(crate) fn print_page() {
+    let pages = std::fs::read_dir(watched::pages()).into_iter().flatten().flatten();
+    let page = pages.map(|entry| entry.path()).filter(|path| path.extension().is_some()).max();
+    if let Some(page) = page {
+        println!("\nthe incident on one page: {}", page.display());
     }
 }
 

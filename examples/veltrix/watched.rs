@@ -16,6 +16,11 @@ use crate::{BUDGET, config::State as Settings, server::say};
 /// The share of the budget that the states of requests may take.
 const STATES: u64 = BUDGET * 6 / 10;
 
+/// Where a page is written when an alert fires.
+pub(crate) fn pages() -> std::path::PathBuf {
+    std::env::temp_dir().join("veltrix-pages")
+}
+
 pub(crate) struct Watched {
     pub(crate) hw: Highwater,
     pub(crate) order: Query,
@@ -103,6 +108,7 @@ impl Watched {
                     say(format_args!("SCALE one instance more, because {text}"));
                 }
             }))
+            .report(highwater::report::to(pages()))
             .start()?;
 
         let store = hw.component("config-store");

@@ -142,7 +142,7 @@ impl<'a> Page<'a> {
         let left = left.min_by(f64::total_cmp);
         let limited = self.history.lines_of(s::MEMORY_LIMIT).any(|line| line.now().is_some());
         match left {
-            Some(left) => fact("left", "memory limit reached in", "", seconds(left)),
+            Some(left) => fact("left", "memory limit reached in", "", seconds(left.round())),
             None if limited => fact("left", "memory limit", "", "not in sight".to_owned()),
             None => {}
         }
@@ -158,7 +158,10 @@ impl<'a> Page<'a> {
     fn since(&self, transition: &Transition) -> String {
         let since = transition.active_since.unwrap_or(transition.at);
         let ago = self.report.at.duration_since(since).unwrap_or_default();
-        format!("since {} ago", seconds(ago.as_secs_f64().round()))
+        if ago.as_secs() == 0 {
+            return "just now".to_owned();
+        }
+        format!("for {}", seconds(ago.as_secs_f64().round()))
     }
 
     /// What else fires.

@@ -43,7 +43,15 @@ impl Page<'_> {
 
     pub(super) fn memory(&self, out: &mut String) {
         out.push_str("<h2 id=\"memory\">Memory</h2><div class=\"grid\">");
-        for limit in self.history.lines_of(s::MEMORY_LIMIT) {
+        // The wall that is nearest first.
+        let share = |line: &Line| {
+            let level = line.label(s::LEVEL);
+            let share = self.history.line(s::MEMORY_UTILIZATION, s::LEVEL, level);
+            share.and_then(Line::now).unwrap_or(0.0)
+        };
+        let mut walls: Vec<_> = self.history.lines_of(s::MEMORY_LIMIT).collect();
+        walls.sort_by(|a, b| share(b).total_cmp(&share(a)));
+        for limit in walls {
             let level = limit.label(s::LEVEL);
             // A level without a limit any more has no wall to draw.
             let (Some(usage), Some(wall)) =

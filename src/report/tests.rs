@@ -64,7 +64,7 @@ fn the_first_screen_says_what_why_how_long_and_what_to_do() {
     let lead = &page[page.find("id=\"lead\"").unwrap()..page.find("id=\"memory\"").unwrap()];
     for said in [
         "<h1 id=\"rule\"><bdi>MemoryCritical</bdi></h1>",
-        "critical · firing since 30s ago",
+        "critical · firing for 30s",
         "<b>Likely:</b> config-store grew",
         "most memory: <bdi>config-store</bdi></span><b>848.8MiB</b>",
         "memory limit reached in </span><b>42s</b>",

@@ -27,25 +27,31 @@ impl Rule {
         self.condition.as_ref().map_or(Unit::NONE, |condition| condition.quantity().unit())
     }
 
-    /// The values this metric itself, or a quantile of it, is compared with.
+    /// The values this metric itself is compared with where the rule holds. What is only asked
+    /// beside that (`and`, `unless`) is a gate, not a threshold.
     pub(crate) fn edges_of(&self, metric: &str) -> Vec<Edge> {
         let mut edges = Vec::new();
-        let Some(condition) = &self.condition else { return edges };
-        condition.raise().walk(&mut |expr| {
-            let Expr::Binary(binary) = expr else { return };
-            let above = match binary.op {
-                BinaryOp::Greater | BinaryOp::GreaterEqual => true,
-                BinaryOp::Less | BinaryOp::LessEqual => false,
-                _ => return,
-            };
-            // `at_least(0.0)` asks whether there is anything at all.
-            if let (Expr::Number(value), true) = (&binary.right, keeps(&binary.left, metric))
-                && *value != 0.0
-            {
-                edges.push(Edge { value: *value, above });
-            }
-        });
+        if let Some(condition) = &self.condition {
+            gather(&condition.raise(), metric, &mut edges);
+        }
         edges
+    }
+}
+
+fn gather(expr: &Expr, metric: &str, edges: &mut Vec<Edge>) {
+    let Expr::Binary(binary) = expr else { return };
+    let above = match binary.op {
+        BinaryOp::Greater | BinaryOp::GreaterEqual => true,
+        BinaryOp::Less | BinaryOp::LessEqual => false,
+        BinaryOp::And | BinaryOp::Unless => return gather(&binary.left, metric, edges),
+        BinaryOp::Or => {
+            gather(&binary.left, metric, edges);
+            return gather(&binary.right, metric, edges);
+        }
+        _ => return,
+    };
+    if let (Expr::Number(value), true) = (&binary.right, keeps(&binary.left, metric)) {
+        edges.push(Edge { value: *value, above });
     }
 }
 

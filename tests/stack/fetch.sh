@@ -96,12 +96,19 @@ collector() {
     chmod 755 "$dest/bin/rotel-agent"
 }
 
+# What tests/stack/otlp2prom.py runs with, which stands between OTLP and a Prometheus without a receiver for it.
+bridge() {
+    python3 -m venv "$dest/bridge" || return 1
+    "$dest/bridge/bin/python" -m pip install --quiet requests cramjam opentelemetry-proto grpcio-tools
+}
+
 failed=
 [ -x "$dest/bin/victoria-metrics" ] && [ -x "$dest/bin/alertmanager" ] || servers "$@" || failed="$failed servers"
 [ -x "$dest/bin/rotel-agent" ] || collector || failed="$failed rotel-agent"
 for module in prometheus_client:prometheus-client yaml:pyyaml; do
     [ -d "$dest/python/${module%:*}" ] || wheel "$dest/python" "${module#*:}" || failed="$failed ${module#*:}"
 done
+[ -d "$dest/bridge" ] || bridge || failed="$failed bridge"
 if [ -n "$failed" ]; then
     echo "fetch.sh: could not fetch:$failed" >&2
     exit 1

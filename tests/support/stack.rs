@@ -175,6 +175,16 @@ impl Victoria {
         result.into_iter().map(sample).collect()
     }
 
+    /// For how many series an expression has data between two times (Unix seconds).
+    pub fn range(&self, promql: &str, from: f64, to: f64) -> usize {
+        self.get("/internal/force_flush", &[]).expect("a flush");
+        let (from, to) = (from.to_string(), to.to_string());
+        let query =
+            [("query", promql), ("start", &from), ("end", &to), ("step", "1s"), ("nocache", "1")];
+        let answer = self.get("/api/v1/query_range", &query);
+        series_of(&answer.unwrap_or_else(|| panic!("no answer to {promql}")))
+    }
+
     /// The raw samples of all series that match, as (Unix milliseconds, value).
     pub fn samples(&self, selector: &str) -> Vec<(i64, f64)> {
         self.get("/internal/force_flush", &[]).expect("a flush");
@@ -233,4 +243,95 @@ impl Rotel {
             words.iter().all(|word| log.contains(word)).then_some(log)
         })
     }
+}
+
+/// How many series a range query has data for, by the answer's text.
+fn series_of(answer: &str) -> usize {
+    let answer: serde_json::Value = serde_json::from_str(answer).expect("JSON");
+    assert_eq!(answer["status"], "success", "{answer}");
+    answer["data"]["result"].as_array().expect("a matrix").len()
+}
+
+/// Prometheus with native histograms, behind a bridge from OTLP to remote write, as Debian's has no
+/// OTLP receiver of its own.
+pub struct Prometheus {
+    pub server: Server,
+    bridge: Server,
+    port: u16,
+    otlp: u16,
+}
+
+impl Prometheus {
+    /// Needs `prometheus`, and a Python with the bridge's packages: `.tools/bridge`, or what
+    /// `HIGHWATER_PYTHON` names.
+    pub fn start(test: &str) -> Option<Self> {
+        let binary = find(test, "prometheus")?;
+        let python = match std::env::var_os("HIGHWATER_PYTHON") {
+            Some(named) => PathBuf::from(named),
+            None => Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bridge/bin/python"),
+        };
+        if !python.is_file() {
+            let required = std::env::var_os("HIGHWATER_STACK_REQUIRED").is_some();
+            assert!(!required, "{test} needs {}: run tests/stack/fetch.sh", python.display());
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED: {test}: there is no {}; tests/stack/fetch.sh makes it",
+                python.display()
+            );
+            return None;
+        }
+        let (port, otlp) = (free_port(), free_port());
+        let server = Server::start("prometheus", |directory| {
+            let config = directory.join("prometheus.yml");
+            std::fs::write(&config, "storage: {tsdb: {out_of_order_time_window: 30m}}\n")
+                .expect("a configuration");
+            let mut command = Command::new(binary);
+            command
+                .arg(format!("--config.file={}", config.display()))
+                .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
+                .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+                .args(["--web.enable-remote-write-receiver", "--enable-feature=native-histograms"]);
+            command
+        });
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stack");
+        let bridge = Server::start("otlp2prom", |directory| {
+            let made = Command::new(&python)
+                .args(["-m", "grpc_tools.protoc", "rw.proto"])
+                .arg(format!("-I{}", here.display()))
+                .arg(format!("--python_out={}", directory.display()))
+                .status()
+                .expect("protoc");
+            assert!(made.success(), "rw_pb2.py");
+            let mut command = Command::new(&python);
+            command
+                .env("PYTHONPATH", directory)
+                .arg(here.join("otlp2prom.py"))
+                .arg(otlp.to_string())
+                .arg(format!("http://127.0.0.1:{port}/api/v1/write"));
+            command
+        });
+        let prometheus = Self { server, bridge, port, otlp };
+        eventually("a ready Prometheus", || get(prometheus.port, "/-/ready", &[]));
+        eventually("a listening bridge", || std::net::TcpStream::connect(("127.0.0.1", otlp)).ok());
+        Some(prometheus)
+    }
+
+    /// Where metrics go.
+    pub fn otlp(&self) -> String {
+        format!("http://127.0.0.1:{}/v1/metrics", self.otlp)
+    }
+
+    /// For how many series an expression has data between two times (Unix seconds).
+    pub fn range(&self, promql: &str, from: f64, to: f64) -> usize {
+        let (from, to) = (from.to_string(), to.to_string());
+        let query = [("query", promql), ("start", &from), ("end", &to), ("step", "1s")];
+        let answer = get(self.port, "/api/v1/query_range", &query);
+        series_of(&answer.unwrap_or_else(|| panic!("no answer to {promql}")))
+    }
+}
+
+fn get(port: u16, path: &str, query: &[(&str, &str)]) -> Option<String> {
+    let url = format!("http://127.0.0.1:{port}{path}");
+    let request = agent().get(url).query_pairs(query.iter().copied());
+    request.call().ok()?.body_mut().read_to_string().ok()
 }
