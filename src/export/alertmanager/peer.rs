@@ -64,7 +64,9 @@ impl Plan {
     fn json(&self, labels: &Labels, alert: &Alert, now: SystemTime) -> Value {
         let told = &alert.told;
         let runbook = told.rule.runbook.as_deref().unwrap_or_default();
+        let likely = told.evidence.as_ref().and_then(|evidence| evidence.likeliest());
         let annotations: Map<String, Value> = [
+            ("likely_cause", likely.map_or("", |cause| cause.text.as_str())),
             ("summary", told.summary.as_str()),
             ("description", told.description.as_str()),
             ("runbook_url", runbook),

@@ -85,8 +85,8 @@ impl Config {
     /// The body: JSON whose texts may hold `{{ alertname }}`, `{{ state }}` (`firing` or
     /// `resolved`), `{{ severity }}`, `{{ summary }}`, `{{ description }}`, `{{ runbook }}`,
     /// `{{ expression }}`, `{{ value }}`, `{{ threshold }}`, `{{ unit }}`, `{{ labels }}` (an
-    /// object), `{{ labels.NAME }}`, `{{ at }}`, `{{ active_since }}`, `{{ resolve_reason }}` and
-    /// `{{ id }}`.
+    /// object), `{{ labels.NAME }}`, `{{ at }}`, `{{ active_since }}`, `{{ resolve_reason }}`,
+    /// `{{ id }}`, `{{ causes }}` and `{{ evidence }}` (texts; the likeliest cause first).
     ///
     /// A text that is one placeholder and nothing else becomes what it stands for, a number as a
     /// number and nothing as `null`. By default all of them, by name.

@@ -25,7 +25,9 @@ pub(super) const DEFAULT: &str = r#"{
   "labels": "{{ labels }}",
   "at": "{{ at }}",
   "active_since": "{{ active_since }}",
-  "resolve_reason": "{{ resolve_reason }}"
+  "resolve_reason": "{{ resolve_reason }}",
+  "causes": "{{ causes }}",
+  "evidence": "{{ evidence }}"
 }"#;
 
 const WORDS: &[&str] = &[
@@ -44,6 +46,8 @@ const WORDS: &[&str] = &[
     "at",
     "active_since",
     "resolve_reason",
+    "causes",
+    "evidence",
 ];
 
 #[derive(Debug, Clone, PartialEq)]
@@ -180,6 +184,12 @@ impl Fill<'_> {
             "at" => rfc3339(told.at).into(),
             "active_since" => told.active_since.map_or(Value::Null, |at| rfc3339(at).into()),
             "resolve_reason" => told.resolved.map_or(Value::Null, |why| why.as_str().into()),
+            "causes" => told.evidence.as_ref().map_or(Value::Null, |evidence| {
+                evidence.causes.iter().map(|cause| Value::from(&*cause.text)).collect()
+            }),
+            "evidence" => told.evidence.as_ref().map_or(Value::Null, |evidence| {
+                evidence.facts.iter().map(|fact| Value::from(&*fact.text)).collect()
+            }),
             "labels" => {
                 let labels = self.labels.iter().map(|(key, value)| (key.to_owned(), value.into()));
                 Value::Object(labels.collect::<Map<String, Value>>())
