@@ -259,6 +259,15 @@ impl ActiveRule {
         }
     }
 
+    /// Each alert's labels, state, and since when its condition holds.
+    #[cfg(test)]
+    pub(crate) fn lives(&self) -> impl Iterator<Item = (&Labels, State, Duration)> + '_ {
+        self.alerts.iter().map(|alert| {
+            let since = Duration::from_nanos(alert.life.active_at);
+            (&alert.labels, alert.life.state, since)
+        })
+    }
+
     /// A test alert: labelled as one, with the value and the words of the first alert there is.
     pub(crate) fn drill(&self, wall: SystemTime) -> Transition {
         let none = Labels::empty();

@@ -170,6 +170,12 @@ impl Evaluator {
         }
     }
 
+    /// Each alert's labels, state, and since when its condition holds.
+    #[cfg(test)]
+    pub(crate) fn lives(&self) -> impl Iterator<Item = (&Labels, State, Duration)> + '_ {
+        self.rules.iter().flat_map(ActiveRule::lives)
+    }
+
     /// Where every alert stands; a rule without one is there once, by itself.
     pub(crate) fn status(&self) -> impl Iterator<Item = Status<'_>> + '_ {
         self.rules.iter().flat_map(ActiveRule::status)

@@ -648,6 +648,8 @@ impl fmt::Display for Quoted<'_> {
                 '\n' => f.write_str("\\n")?,
                 '\r' => f.write_str("\\r")?,
                 '\t' => f.write_str("\\t")?,
+                // As itself, Prometheus takes it for broken UTF-8.
+                char::REPLACEMENT_CHARACTER => f.write_str("\\ufffd")?,
                 c if c.is_control() => write!(f, "\\u{:04x}", c as u32)?,
                 c => write!(f, "{c}")?,
             }

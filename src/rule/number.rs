@@ -321,7 +321,9 @@ impl Hist {
     fn below(&self, bound: f64) -> f64 {
         let mut sum = 0.0;
         for (place, count) in self.buckets() {
-            if place.upper() <= bound {
+            if matches!(place, Place::Zero) && bound == 0.0 {
+                return sum + count * self.zeros_below_zero();
+            } else if place.upper() <= bound {
                 sum += count;
             } else if place.lower() < bound {
                 return sum + count * place.fraction(bound);
@@ -330,6 +332,17 @@ impl Hist {
             }
         }
         sum
+    }
+
+    /// Which share of the zeros Prometheus takes to be below zero: to it, their bucket has a width,
+    /// and extends to where there are other values.
+    fn zeros_below_zero(&self) -> f64 {
+        let some = |buckets: &Buckets| buckets.iter().next().is_some();
+        match (some(&self.negative), some(&self.positive)) {
+            (false, true) => 0.0,
+            (true, false) => 1.0,
+            _ => 0.5,
+        }
     }
 }
 
@@ -422,6 +435,7 @@ mod tests {
         let mixed = hist(&[(0, 1.0), (32, 2.0)], 1.0);
         assert_eq!(mixed.quantile(0.2), 0.0);
         assert!((mixed.quantile(0.75) - 2_f64.powf(32.5 / 32.0)).abs() < 1e-12);
+        assert_eq!(mixed.fraction(0.0, 9.0), 1.0);
     }
 
     #[test]

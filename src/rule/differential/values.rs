@@ -1,19 +1,14 @@
-//! Values against a real Prometheus: the same samples go to our evaluator and to `promtool test
-//! rules`, which prints what it got; both are compared to 1e-9.
-//!
-//! `promtool` is looked for where the tests of the stack look (`tests/support/stack.rs`).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! Values, to 1e-9: every construct by itself, then expressions and series that are made up.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    io::Write as _,
-    path::{Path, PathBuf},
-    process::Command,
+    path::Path,
     time::{Duration, SystemTime},
 };
 
-use super::{
+use super::{Answers, Numbers, Sample, ask, generate, promtool};
+use crate::rule::{
     bind::Binder,
     index::Index,
     number::Scratch,
@@ -153,38 +148,6 @@ const EXPRESSIONS: &[&str] = &[
     "sum(rate(c[10s])) by (k) / sum(rate(c[20s])) by (k) > 0.5",
 ];
 
-/// A small generator: the same numbers on every machine.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
-
-fn promtool() -> Option<PathBuf> {
-    let roots = match std::env::var_os("HIGHWATER_STACK").map(PathBuf::from) {
-        Some(root) => vec![root.clone(), root.join("bin")],
-        None => vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin")],
-    };
-    let found = roots.iter().map(|root| root.join("promtool")).find(|path| path.is_file());
-    if found.is_none() {
-        assert!(
-            std::env::var_os("HIGHWATER_STACK_REQUIRED").is_none(),
-            "promtool is required: run tests/stack/fetch.sh"
-        );
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: values against Prometheus: there is no promtool; tests/stack/fetch.sh fetches it"
-        );
-    }
-    found
-}
-
-type Sample = BTreeMap<String, f64>;
-
 /// Labels as promtool prints them.
 fn shown(name: Option<&str>, labels: &Labels) -> String {
     let name = name.map(|name| ("__name__", name));
@@ -193,8 +156,11 @@ fn shown(name: Option<&str>, labels: &Labels) -> String {
     format!("{{{}}}", pairs.join(", "))
 }
 
-/// Our side: every expression at every tick, and the samples in promtool's notation.
-fn ours() -> (Vec<Vec<Sample>>, BTreeMap<String, String>) {
+/// Our side: every expression at every tick, or that it failed, and the samples in promtool's
+/// notation.
+type Ours = (Vec<Vec<Result<Sample, ()>>>, BTreeMap<String, String>);
+
+fn ours(expressions: &[String], seed: u64) -> Ours {
     let origin = SystemTime::UNIX_EPOCH;
     let moment = |tick: u64| {
         let mono = Duration::from_secs(tick);
@@ -203,7 +169,7 @@ fn ours() -> (Vec<Vec<Sample>>, BTreeMap<String, String>) {
     let registry = Arc::new(Registry::new(1000));
     let mut collector = Collector::new(registry.clone(), moment(0));
     let (mut store, mut index) = (Store::new(Duration::from_secs(1), 1 << 30), Index::default());
-    let mut numbers = Numbers(7);
+    let mut numbers = Numbers(seed);
     let mut texts: BTreeMap<String, String> = BTreeMap::new();
     let mut before: BTreeMap<String, bool> = BTreeMap::new();
     let mut cumulative: BTreeMap<usize, Distribution> = BTreeMap::new();
@@ -239,17 +205,19 @@ fn ours() -> (Vec<Vec<Sample>>, BTreeMap<String, String>) {
                 (0..=at).map(|_| numbers.below(2) as f64).sum::<f64>() + 2.0 * at as f64;
             counter("b", &[("le", le)]).set(totals[3 + at]);
         }
-        for key in ["a", "b"] {
+        // One of zeros and what is above, one of both sides; coarsely, as promtool refuses windows of
+        // too many buckets.
+        for (key, step, lowest) in [("a", 0.01, 0.0), ("b", 0.25, -1.0)] {
             let handle = registry.histogram("h", Measure::Value, &Labels::new([("k", key)]));
             handle.record(1.0);
             for _ in 0..numbers.below(5) {
-                handle.record(numbers.below(400) as f64 / 100.0);
+                handle.record(numbers.below((4.0 / step) as u64) as f64 * step + lowest);
             }
         }
         collector.collect(moment(tick));
         let (series, frame) = (collector.series(), collector.frame());
         if !index.catch_up(series).is_empty() {
-            bound = EXPRESSIONS
+            bound = expressions
                 .iter()
                 .map(|text| {
                     let mut binder = Binder::new(&mut store, series, &index);
@@ -275,13 +243,23 @@ fn ours() -> (Vec<Vec<Sample>>, BTreeMap<String, String>) {
                 Reading::Histogram(delta) => {
                     let all = cumulative.entry(at).or_default();
                     all.add(frame.delta(delta));
-                    let buckets: Vec<_> = all.positive.counts.iter().map(u64::to_string).collect();
+                    let buckets = |counts: &[u64]| {
+                        counts.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")
+                    };
                     write!(
                         text,
-                        "{{{{schema:5 count:{} sum:{} z_bucket:{} z_bucket_w:1e-128 offset:{} buckets:[{}]}}}} ",
-                        all.count, all.sum, all.zero, all.positive.offset + 1, buckets.join(" ")
+                        "{{{{schema:5 count:{} sum:{} z_bucket:{} z_bucket_w:1e-128 ",
+                        all.count, all.sum, all.zero
                     )
                     .unwrap();
+                    let Distribution { positive, negative, .. } = &*all;
+                    if !negative.counts.is_empty() {
+                        let counts = buckets(&negative.counts);
+                        write!(text, "n_offset:{} n_buckets:[{counts}] ", negative.offset + 1)
+                            .unwrap();
+                    }
+                    let counts = buckets(&positive.counts);
+                    write!(text, "offset:{} buckets:[{counts}]}}}} ", positive.offset + 1).unwrap();
                 }
             }
             *alive = frame.readings[at] != Reading::Absent;
@@ -290,14 +268,14 @@ fn ours() -> (Vec<Vec<Sample>>, BTreeMap<String, String>) {
         let row = bound.iter_mut().map(|(plan, node, shown)| {
             scratch.clear();
             let mut cx = Context { store: &store, wall: tick as f64, scratch: &mut scratch };
-            plan.evaluate(&mut cx).unwrap();
+            plan.evaluate(&mut cx).map_err(drop)?;
             let values = plan.out(*node).iter().zip(shown);
-            values
+            Ok(values
                 .filter_map(|(value, shown)| match value {
                     Value::Float(value) => Some((shown.clone(), *value)),
                     _ => None,
                 })
-                .collect()
+                .collect())
         });
         results.push(row.collect());
     }
@@ -306,14 +284,18 @@ fn ours() -> (Vec<Vec<Sample>>, BTreeMap<String, String>) {
 
 const AT: [u64; 6] = [1, 4, 12, 33, 60, 89];
 
-/// What promtool says it got, by expression and time; what is not there was empty.
-fn theirs(tool: &Path, texts: &BTreeMap<String, String>) -> BTreeMap<(String, u64), Sample> {
+fn theirs(
+    tool: &Path,
+    expressions: &[String],
+    seed: u64,
+    texts: &BTreeMap<String, String>,
+) -> Answers {
     let mut yaml = "evaluation_interval: 1s\ntests:\n- interval: 1s\n  input_series:\n".to_owned();
     for (series, values) in texts {
         writeln!(yaml, "  - series: '{series}'\n    values: '{}'", values.trim()).unwrap();
     }
     yaml.push_str("  promql_expr_test:\n");
-    for text in EXPRESSIONS {
+    for text in expressions {
         for at in AT {
             writeln!(
                 yaml,
@@ -322,42 +304,9 @@ fn theirs(tool: &Path, texts: &BTreeMap<String, String>) -> BTreeMap<(String, u6
             .unwrap();
         }
     }
-    let file =
-        std::env::temp_dir().join(format!("highwater-differential-{}.yml", std::process::id()));
-    std::fs::write(&file, yaml).unwrap();
-    let output = Command::new(tool).args(["test", "rules"]).arg(&file).output().unwrap();
-    std::fs::remove_file(&file).unwrap();
-    let said =
-        String::from_utf8(output.stderr).unwrap() + &String::from_utf8(output.stdout).unwrap();
-    let mut found = BTreeMap::new();
-    let mut asked: Option<(String, u64)> = None;
-    for line in said.lines().map(str::trim) {
-        if let Some(rest) = line.strip_prefix("expr: ") {
-            let (text, time) = rest.rsplit_once(", time: ").unwrap_or_else(|| panic!("{line}"));
-            let text = text.trim_matches('"').replace("\\\"", "\"");
-            let time =
-                promql::duration(time.split(&[',', ' '][..]).next().unwrap().trim_end_matches(':'))
-                    .unwrap_or_else(|| panic!("{line}"));
-            assert!(!line.contains("err"), "promtool refuses {line}");
-            asked = Some((text, time.as_secs()));
-        } else if let Some(rest) = line.strip_prefix("got:") {
-            found.insert(asked.take().unwrap(), samples(rest.trim()));
-        }
-    }
-    assert_eq!(found.len(), EXPRESSIONS.len() * AT.len(), "{said}");
+    let found = ask(tool, &format!("values-{seed}.yml"), &yaml);
+    assert_eq!(found.len(), expressions.len() * AT.len());
     found
-}
-
-/// `{labels} value, {labels} value`; no label value here holds a brace.
-fn samples(said: &str) -> Sample {
-    let mut samples = Sample::new();
-    for one in said.split('{').skip(1) {
-        let (labels, value) = one.split_once('}').unwrap_or_else(|| panic!("{said}"));
-        let value =
-            value.trim().trim_end_matches(',').replace("+Inf", "inf").replace("-Inf", "-inf");
-        samples.insert(format!("{{{labels}}}"), value.parse().unwrap_or_else(|_| panic!("{said}")));
-    }
-    samples
 }
 
 fn same(ours: f64, theirs: f64) -> bool {
@@ -368,24 +317,66 @@ fn same(ours: f64, theirs: f64) -> bool {
         || (ours - theirs).abs() <= 1e-9 * scale.max(1e-6)
 }
 
-#[test]
-fn every_construct_yields_what_prometheus_yields() {
-    let Some(tool) = promtool() else { return };
-    let (ours, texts) = ours();
-    let theirs = theirs(&tool, &texts);
-    let mut wrong = Vec::new();
-    let mut compared = 0;
-    for (number, text) in EXPRESSIONS.iter().enumerate() {
+/// How many expressions failed on both sides, yielded nothing, and yielded something.
+#[derive(Debug, Default)]
+struct Compared {
+    failed: usize,
+    empty: usize,
+    full: usize,
+}
+
+fn compare(tool: &Path, expressions: &[String], seed: u64) -> Compared {
+    let (ours, texts) = ours(expressions, seed);
+    let theirs = theirs(tool, expressions, seed, &texts);
+    let (mut wrong, mut compared) = (Vec::new(), Compared::default());
+    for (number, text) in expressions.iter().enumerate() {
         for at in AT {
-            let (ours, theirs) = (&ours[at as usize][number], &theirs[&((*text).to_owned(), at)]);
-            let equal = ours.len() == theirs.len()
-                && ours.iter().zip(theirs).all(|(a, b)| a.0 == b.0 && same(*a.1, *b.1));
-            compared += theirs.len();
+            let ours = &ours[at as usize][number];
+            let theirs = &theirs[&(text.clone(), at)];
+            let equal = match (ours, theirs) {
+                (Ok(ours), Ok(theirs)) => {
+                    *(if theirs.is_empty() { &mut compared.empty } else { &mut compared.full }) +=
+                        1;
+                    ours.len() == theirs.len()
+                        && ours.iter().zip(theirs).all(|(a, b)| a.0 == b.0 && same(*a.1, *b.1))
+                }
+                (Err(()), Err(_)) => {
+                    compared.failed += 1;
+                    true
+                }
+                _ => false,
+            };
             if !equal {
                 wrong.push(format!("{text} at {at}s\n  ours:   {ours:?}\n  theirs: {theirs:?}"));
             }
         }
     }
-    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(compared > EXPRESSIONS.len() * AT.len(), "hardly anything was compared: {compared}");
+    let shown = wrong.iter().take(12).cloned().collect::<Vec<_>>().join("\n");
+    assert!(wrong.is_empty(), "seed {seed}: {} differ:\n{shown}", wrong.len());
+    compared
+}
+
+#[test]
+fn every_construct_yields_what_prometheus_yields() {
+    let Some(tool) = promtool("values against Prometheus") else { return };
+    let expressions: Vec<_> = EXPRESSIONS.iter().map(|text| (*text).to_owned()).collect();
+    let compared = compare(&tool, &expressions, 7);
+    assert_eq!(compared.failed, 0, "{compared:?}");
+    assert!(compared.full > compared.empty, "hardly anything was compared: {compared:?}");
+}
+
+#[test]
+fn made_up_expressions_over_made_up_series_yield_what_prometheus_yields() {
+    let Some(tool) = promtool("made-up values against Prometheus") else { return };
+    for seed in 1..=4 {
+        let mut numbers = Numbers(seed * 7919);
+        let mut all = BTreeSet::new();
+        while all.len() < 200 {
+            let text = generate::vector(&mut numbers, 3);
+            assert!(promql::parse(&text).is_ok(), "{text}: {:?}", promql::parse(&text));
+            all.insert(text);
+        }
+        let compared = compare(&tool, &all.into_iter().collect::<Vec<_>>(), seed);
+        assert!(compared.full > 400, "hardly anything was compared: {compared:?}");
+    }
 }
