@@ -173,8 +173,7 @@ async fn verdict(State(app): State<Arc<App>>) -> Response {
     let Some(watched) = &app.watched else {
         return "nobody looked".into_response();
     };
-    match watched.fired() {
-        fired if fired.is_empty() => "no rule fired".into_response(),
-        fired => (StatusCode::CONFLICT, format!("fired: {}", fired.join(", "))).into_response(),
-    }
+    let verdict = watched.hw.verdict();
+    let status = if verdict.is_clear() { StatusCode::OK } else { StatusCode::CONFLICT };
+    (status, verdict.to_string()).into_response()
 }

@@ -1,9 +1,6 @@
 //! What highwater adds to the server: rules, two watches, a budget, and the autoscaler's hook.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use highwater::{
     Component, Exceeded, Held, Highwater, Query,
@@ -28,7 +25,6 @@ pub(crate) struct Watched {
     store: Component,
     near: Watch,
     critical: Watch,
-    fired: Arc<Mutex<Vec<String>>>,
     /// What a state takes, measured when the server starts.
     typical: u64,
 }
@@ -50,8 +46,6 @@ impl Watched {
             let used = rule::gauge("highwater.memory.utilization").label("level", level);
             used.above(above).clear_below(below)
         };
-        let fired = Arc::<Mutex<Vec<String>>>::default();
-        let fires = fired.clone();
         let walls = sample::memory();
         let walls = if level == "budget" { walls.budget(BUDGET) } else { walls };
         let hw = Highwater::builder("veltrix")
@@ -92,17 +86,13 @@ impl Watched {
                     .severity(Severity::Info)
                     .summary("the p95 of an order in the database is {{ value }}"),
             )
-            .sink(alert::to_fn(move |transition| {
+            .sink(alert::to_fn(|transition| {
                 if transition.to != State::Firing && transition.from != State::Firing {
                     return;
                 }
                 let (name, to) = (&transition.rule.name, transition.to);
                 let text = transition.summary.clone() + &eater(transition);
                 say(format_args!("ALERT {name} {to} {text}"));
-                if to == State::Firing {
-                    let mut fires = fires.lock().unwrap_or_else(PoisonError::into_inner);
-                    fires.push(name.to_string());
-                }
                 if &**name == "MemoryNearLimit" && to == State::Firing {
                     // Where a service would call its orchestrator.
                     say(format_args!("SCALE one instance more, because {text}"));
@@ -121,18 +111,9 @@ impl Watched {
             near: hw.alert_with("MemoryNearLimit", [])?,
             critical: hw.alert("MemoryCritical")?,
             store,
-            fired,
             typical,
             hw,
         })
-    }
-
-    /// The rules that fired since the start.
-    pub(crate) fn fired(&self) -> Vec<String> {
-        let mut fired = self.fired.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        fired.sort();
-        fired.dedup();
-        fired
     }
 
     /// Whether a request may have a state: asked before the memory is taken.

@@ -15,7 +15,7 @@
 //!
 //! # Which receiver needs which settings
 //!
-//! As found by running them, unless said otherwise:
+//! As found by running VictoriaMetrics and rotel; the others as their documentation has it:
 //!
 //! | receiver | settings |
 //! |---|---|
