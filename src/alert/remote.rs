@@ -18,6 +18,11 @@ use crate::{
 pub(crate) type Read = Arc<dyn Fn(&mut dyn FnMut(&Snapshot)) + Send + Sync>;
 
 /// Who speaks.
+// Which of it is read depends on which doors are built.
+#[cfg_attr(
+    not(all(feature = "alertmanager", feature = "webhook", feature = "otel-sdk-0-33")),
+    allow(dead_code)
+)]
 #[derive(Clone)]
 pub(crate) struct Speaker {
     /// `job` and `instance`, as a Prometheus server makes them of the resource: without them two
