@@ -52,7 +52,7 @@ pub(crate) fn queries(registry: &Arc<Registry>) -> QueriesBuilder {
 }
 
 impl QueriesBuilder {
-    /// The database, as [`QueryBuilder::system`]; it also says how the text is quoted.
+    /// The database, as [`QueryBuilder::system`](crate::QueryBuilder::system); it also says how the text is quoted.
     pub fn system(mut self, name: &str) -> Self {
         name.clone_into(&mut self.system);
         self

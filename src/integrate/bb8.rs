@@ -1,6 +1,6 @@
 //! bb8: a pool that measures who waits, for how long, and how long connections are held.
 //!
-//! The metrics are those of a [pool](super::pool) but `create_time`. What the pool itself counts
+//! The metrics are those of a [`pool`] but `create_time`. What the pool itself counts
 //! (used, idle) includes those who take connections from it directly; waiters, waits, time-outs and
 //! uses are those that go through [`Pool::get`].
 

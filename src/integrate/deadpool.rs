@@ -1,7 +1,7 @@
 //! deadpool: a pool that measures who waits, for how long, and how long objects are held.
 //!
 //! Of any kind of object; with `deadpool-postgres` or `deadpool-redis` its `Pool` is deadpool's own.
-//! The metrics are those of a [pool](super::pool) but `create_time`. What the pool itself counts
+//! The metrics are those of a [`pool`] but `create_time`. What the pool itself counts
 //! (used, idle, waiting) includes those who take objects from it directly; waits, time-outs and
 //! uses are those that go through [`Pool::get`].
 

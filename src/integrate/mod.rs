@@ -9,7 +9,7 @@
 //! | deadpool, also under `deadpool-postgres` and others | `deadpool` | the [pool](deadpool) |
 //! | bb8 | `bb8` | the [pool](bb8) |
 //! | r2d2, also diesel's | `r2d2` | the [pool](r2d2) |
-//! | a pool of any kind | | the [pool](pool) |
+//! | a pool of any kind | | the [`pool`] |
 //! | a tokio runtime | `tokio` | [`highwater.tokio.*`](tokio), and whether it stands still |
 //! | HTTP servers: axum, tonic, hyper | `tower` | [`http.server.*`](tower) |
 //! | libraries with the `opentelemetry` API | `otel-api-0-33` | [their instruments](otel) |

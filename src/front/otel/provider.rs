@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A provider of meters whose instruments record into an instance; from
-/// [`Highwater::meter_provider`](crate::Highwater::meter_provider).
+/// `integrate::otel::meter_provider`.
 ///
 /// Instruments of one name are one metric, whichever meter they come from: the instrumentation
 /// scope is not part of a series. Units that [`Unit::parse`] does not know are

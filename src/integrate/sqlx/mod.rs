@@ -10,7 +10,7 @@
 //! | `db.client.operation.duration` (histogram, s) | `db.system.name`, `db.query.summary`, `error.type`; `db.query.text` if asked for |
 //! | `db.client.response.returned_rows` (histogram, `{row}`) | `db.system.name`, `db.query.summary` |
 //! | `highwater.query.in_flight` (up-down counter, `{call}`) | `db.system.name`, `db.query.summary` |
-//! | `db.client.connection.*`, `highwater.pool.*` but `create_time` | those of a [pool](super::pool) |
+//! | `db.client.connection.*`, `highwater.pool.*` but `create_time` | those of a [`pool`] |
 //!
 //! **What it sees.** Everything that goes through this pool, its connections and its transactions:
 //! latency from the first poll to the last row taken (waiting for a connection is not in it, that

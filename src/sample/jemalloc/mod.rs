@@ -25,7 +25,7 @@ use crate::{instrument::Gauge, name::Unit, semconv};
 ///
 /// Much more resident than allocated is fragmentation, or memory that was freed and is kept.
 ///
-/// With [`profile_to`](Self::profile_to) a heap profile is written when memory crosses a stage.
+/// With [`profile_to`](Jemalloc::profile_to) a heap profile is written when memory crosses a stage.
 ///
 /// ```
 /// use highwater::sample;
@@ -82,7 +82,7 @@ impl Jemalloc {
     }
 
     /// At which memory ratios, in place of 0.70, 0.80 and 0.85. Those not within 0.65 and 0.90 are
-    /// left out. After [`profile_to`](Self::profile_to).
+    /// left out. After [`profile_to`](Jemalloc::profile_to).
     #[must_use]
     pub fn stages(mut self, at: &[f64]) -> Self {
         if let Some(plan) = &mut self.plan {
@@ -92,7 +92,7 @@ impl Jemalloc {
     }
 
     /// How long after a profile there is no other: 5 minutes by default. After
-    /// [`profile_to`](Self::profile_to).
+    /// [`profile_to`](Jemalloc::profile_to).
     #[must_use]
     pub fn cool_down(mut self, least: Duration) -> Self {
         if let Some(plan) = &mut self.plan {
