@@ -49,46 +49,86 @@ impl<'a> Lexer<'a> {
         self.in_doubt = true;
     }
 
-    /// Space and comments.
+    /// Space and comments. Only what is space to every server is skipped: to most of them a no-break
+    /// space is part of a name.
     fn skip_blank(&mut self) {
         loop {
-            self.rest = self.rest.trim_start();
-            if self.rest.starts_with("--") || self.is_hash_comment() {
-                let line = self.rest.find('\n').unwrap_or(self.rest.len());
-                self.skip(line);
+            let blank = |c: char| c.is_ascii_whitespace() || c == '\u{b}';
+            self.rest = self.rest.trim_start_matches(blank);
+            let comments = if self.rest.starts_with("--") {
+                self.dashes_comment()
+            } else if self.rest.starts_with('#') {
+                self.hash_comments()
+            } else if self.rest.starts_with("//") && self.dialect == Dialect::Other {
+                None
             } else if self.rest.starts_with("/*") {
                 self.skip_comment();
+                continue;
             } else {
                 return;
+            };
+            match comments {
+                Some(true) => self.skip_line(),
+                Some(false) => return,
+                None => return self.stop(),
             }
         }
     }
 
-    fn is_hash_comment(&mut self) -> bool {
-        if !self.rest.starts_with('#') {
-            return false;
-        }
+    /// Whether two dashes begin a comment; `None`: cannot be told.
+    fn dashes_comment(&self) -> Option<bool> {
+        let next = self.rest.as_bytes().get(2).copied().unwrap_or(b' ');
+        let apart = next.is_ascii_whitespace() || next.is_ascii_control();
         match self.dialect {
-            Dialect::MySql => true,
-            // An operator, and what a temporary table's name begins with.
-            Dialect::PostgreSql | Dialect::SqlServer => false,
-            // A comment could hold a quote that is none.
-            Dialect::Other => {
-                self.stop();
-                false
-            }
+            // Two minus signs unless something empty follows.
+            Dialect::MySql => Some(apart),
+            Dialect::Other => apart.then_some(true),
+            Dialect::PostgreSql | Dialect::SqlServer | Dialect::Sqlite => Some(true),
         }
     }
 
-    /// Comments nest in some dialects; where they do not, this drops more than it must.
+    fn hash_comments(&self) -> Option<bool> {
+        match self.dialect {
+            Dialect::MySql => Some(true),
+            // An operator, and what a temporary table's name begins with.
+            Dialect::PostgreSql | Dialect::SqlServer => Some(false),
+            // A comment could hold a quote that is none.
+            Dialect::Sqlite | Dialect::Other => None,
+        }
+    }
+
+    /// To the line's end. A lone carriage return is one in PostgreSQL, and none elsewhere.
+    fn skip_line(&mut self) {
+        let end = self.rest.find(['\n', '\r']).unwrap_or(self.rest.len());
+        let line = &self.rest[end..];
+        if line.starts_with('\r')
+            && !line.starts_with("\r\n")
+            && self.dialect != Dialect::PostgreSql
+        {
+            return self.stop();
+        }
+        self.skip(end);
+    }
+
+    /// Comments nest in some dialects; where that cannot be told, one within one is a doubt.
     fn skip_comment(&mut self) {
+        let nest = matches!(self.dialect, Dialect::PostgreSql | Dialect::SqlServer);
+        let mine = matches!(self.dialect, Dialect::MySql | Dialect::Other);
+        // What MySQL executes, strings and all.
+        if mine && (self.rest.starts_with("/*!") || self.rest.starts_with("/*M!")) {
+            return self.stop();
+        }
+        // And what it may read as hints.
+        let hint = mine && self.rest.starts_with("/*+");
         let (bytes, mut depth, mut at) = (self.rest.as_bytes(), 0_usize, 0);
         while at < bytes.len() {
             match &bytes[at..] {
-                [b'/', b'*', ..] => {
+                [b'/', b'*', ..] if at == 0 || nest => {
                     depth += 1;
                     at += 2;
                 }
+                [b'/', b'*', ..] => return self.stop(),
+                [b'\'' | b'"' | b'`', ..] if hint => return self.stop(),
                 [b'*', b'/', ..] => {
                     depth -= 1;
                     at += 2;
@@ -128,22 +168,70 @@ impl<'a> Lexer<'a> {
         ""
     }
 
-    /// `$tag$ … $tag$`, if that is what begins here.
-    fn dollar_quoted(&mut self) -> bool {
-        let Some(tag) = self.rest[1..].find('$').map(|at| &self.rest[..at + 2]) else {
-            return false;
-        };
+    /// What begins with a `$`.
+    fn dollar(&mut self) -> Token<'a> {
+        let tag = self.dollar_tag();
+        match (tag, self.dialect) {
+            // `$tag$ … $tag$`
+            (Some(tag), Dialect::PostgreSql) => {
+                match self.rest[tag.len()..].find(tag) {
+                    Some(end) => self.skip(tag.len() + end + tag.len()),
+                    None => self.stop(),
+                }
+                Token::Literal
+            }
+            // The same, or a name.
+            (Some(_), Dialect::MySql | Dialect::SqlServer | Dialect::Other) => {
+                self.stop();
+                Token::Literal
+            }
+            (Some(_), Dialect::Sqlite) | (None, _) => self.parameter(),
+        }
+    }
+
+    fn dollar_tag(&self) -> Option<&'a str> {
+        let tag = self.rest[1..].find('$').map(|at| &self.rest[..at + 2])?;
         let name = &tag[1..tag.len() - 1];
-        let is_tag = name.chars().all(|c| c.is_alphanumeric() || c == '_')
+        let is_tag = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii())
             && !name.starts_with(|c: char| c.is_ascii_digit());
-        if !is_tag {
-            return false;
+        is_tag.then_some(tag)
+    }
+
+    /// `$1`, `:name`, `@name`, `?3`: its first character has been looked at.
+    fn parameter(&mut self) -> Token<'a> {
+        self.skip(1);
+        let digits = self.rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(self.rest.len());
+        if digits > 0 {
+            self.skip(digits);
+            // A number ends here in PostgreSQL, and something between dollars may begin.
+            match self.dialect {
+                Dialect::PostgreSql => return Token::Parameter,
+                _ if self.rest.starts_with('$') => self.stop(),
+                _ => {}
+            }
         }
-        match self.rest[tag.len()..].find(tag) {
-            Some(end) => self.skip(tag.len() + end + tag.len()),
-            None => self.stop(),
+        self.word();
+        if matches!(self.dialect, Dialect::Sqlite | Dialect::Other) {
+            // SQLite's names may go on like `::a(anything)`.
+            while self.dialect == Dialect::Sqlite && self.rest.starts_with("::") {
+                self.skip(2);
+                self.word();
+            }
+            if self.rest.starts_with('(') {
+                self.stop();
+            }
         }
-        true
+        Token::Parameter
+    }
+
+    /// What is between this and the next `close`, if it means the same whether they are quotes or
+    /// not.
+    fn harmless(&self, close: char) -> bool {
+        self.rest[1..].find(close).is_some_and(|end| {
+            let within = &self.rest[1..=end];
+            !within.contains(['\'', '"', '`', '[', '\\', '$', '#'])
+                && !["--", "/*", "//"].iter().any(|comment| within.contains(comment))
+        })
     }
 
     fn word(&mut self) -> &'a str {
@@ -156,22 +244,32 @@ impl<'a> Lexer<'a> {
         if !self.rest.starts_with('\'') {
             return None;
         }
-        match word.as_bytes() {
-            [b'e' | b'E'] => self.quoted(b'\'', true),
-            [b'b' | b'B' | b'n' | b'N' | b'x' | b'X'] | [b'_', ..] => self.quoted(b'\'', false),
+        // Before it may be what others take for space.
+        let prefix = word.rsplit(|c: char| !c.is_ascii()).next().unwrap_or(word);
+        match prefix.as_bytes() {
             // Oracle's own, with any pair of brackets inside.
-            [b'q' | b'Q'] | [b'n' | b'N', b'q' | b'Q'] => {
-                self.stop();
-                ""
+            [b'q' | b'Q'] | [b'n' | b'N', b'q' | b'Q'] => self.stop(),
+            [b'e' | b'E'] if word.len() == 1 => {
+                self.quoted(b'\'', self.dialect == Dialect::PostgreSql);
+            }
+            [b'b' | b'B' | b'n' | b'N' | b'x' | b'X'] | [b'_', ..] if !self.is_tripled() => {
+                self.quoted(b'\'', false);
             }
             _ => return None,
-        };
+        }
         Some(Token::Literal)
+    }
+
+    /// Three quotes: one within a string, or what begins another kind of string.
+    fn is_tripled(&self) -> bool {
+        self.dialect == Dialect::Other
+            && ["'''", "\"\"\""].iter().any(|quotes| self.rest.starts_with(quotes))
     }
 }
 
+/// Whatever is not ASCII is part of a name to most servers.
 fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_' || c == '$'
+    c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii()
 }
 
 impl<'a> Iterator for Lexer<'a> {
@@ -182,6 +280,10 @@ impl<'a> Iterator for Lexer<'a> {
         let first = self.rest.chars().next()?;
         let second = self.rest.as_bytes().get(1).copied().unwrap_or(0);
         Some(match first {
+            '\'' | '"' if self.is_tripled() => {
+                self.stop();
+                Token::Literal
+            }
             '\'' => {
                 self.quoted(b'\'', false);
                 Token::Literal
@@ -194,30 +296,52 @@ impl<'a> Iterator for Lexer<'a> {
                     _ => Token::Doubtful(text),
                 }
             }
-            '`' => match self.quoted(b'`', false) {
-                "" => Token::Literal,
-                text => Token::Quoted(text),
-            },
-            '[' if self.dialect == Dialect::SqlServer => match self.quoted(b']', false) {
-                "" => Token::Literal,
-                text => Token::Quoted(text),
+            '`' => {
+                let quotes = match self.dialect {
+                    Dialect::MySql | Dialect::Sqlite => true,
+                    Dialect::Other => self.harmless('`'),
+                    // An operator, if anything.
+                    Dialect::PostgreSql | Dialect::SqlServer => false,
+                };
+                if !quotes {
+                    self.stop();
+                }
+                match self.quoted(b'`', false) {
+                    "" => Token::Literal,
+                    text => Token::Quoted(text),
+                }
+            }
+            '[' => match self.dialect {
+                Dialect::SqlServer => match self.quoted(b']', false) {
+                    "" => Token::Literal,
+                    text => Token::Quoted(text),
+                },
+                // Two of them are two.
+                Dialect::Sqlite => match self.rest.find(']') {
+                    Some(end) => Token::Quoted(self.take(end + 1)),
+                    None => {
+                        self.stop();
+                        Token::Literal
+                    }
+                },
+                Dialect::Other if !self.harmless(']') => {
+                    self.stop();
+                    Token::Literal
+                }
+                Dialect::PostgreSql | Dialect::MySql | Dialect::Other => {
+                    self.skip(1);
+                    Token::Punctuation('[')
+                }
             },
             '$' if second == b'$'
                 || second == b'_'
                 || second.is_ascii_alphabetic()
                 || !second.is_ascii() =>
             {
-                if self.dollar_quoted() {
-                    Token::Literal
-                } else {
-                    self.word();
-                    Token::Parameter
-                }
+                self.dollar()
             }
             '$' | '?' | '@' | ':' if second.is_ascii_alphanumeric() || second == b'_' => {
-                self.skip(1);
-                self.word();
-                Token::Parameter
+                self.parameter()
             }
             '?' => {
                 self.skip(1);
@@ -239,7 +363,7 @@ impl<'a> Iterator for Lexer<'a> {
                 let end = self.rest[1..].find(|c: char| !is_word(c) && c != '#');
                 Token::Word(self.take(end.map_or(self.rest.len(), |end| end + 1)))
             }
-            c if c.is_alphabetic() || c == '_' => {
+            c if c.is_ascii_alphabetic() || c == '_' || !c.is_ascii() => {
                 let word = self.word();
                 self.string_of(word).unwrap_or(Token::Word(word))
             }
@@ -255,18 +379,25 @@ impl Lexer<'_> {
     /// Digits, and all that can belong to a number: `1_000`, `0x1f`, `1.5e-3`.
     fn number(&mut self) {
         let bytes = self.rest.as_bytes();
-        let mut at = 0;
+        let (mut at, mut letters) = (0, false);
         while at < bytes.len() {
-            let exponent = at > 0 && matches!(bytes[at - 1], b'e' | b'E');
-            let belongs = bytes[at].is_ascii_alphanumeric()
+            let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+            let exponent = at > 0 && matches!(bytes[at - 1], b'e' | b'E') && digit(at + 1);
+            let letter = bytes[at].is_ascii_alphabetic() || !bytes[at].is_ascii();
+            let belongs = letter
+                || digit(at)
                 || matches!(bytes[at], b'_' | b'.')
-                || !bytes[at].is_ascii()
                 || (exponent && matches!(bytes[at], b'+' | b'-'));
             if !belongs {
                 break;
             }
+            letters |= letter;
             at += 1;
         }
         self.skip(at);
+        // A name to some, which goes on; to others something between dollars begins.
+        if letters && self.rest.starts_with('$') {
+            self.stop();
+        }
     }
 }

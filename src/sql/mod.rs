@@ -4,7 +4,8 @@
 //! Not a parser: a lexer, and the few rules by which operations and collections are found among its
 //! tokens. What matters is what it must never do: let a value through. So whatever is between
 //! quotes where a value can be, every number and every comment is dropped by the lexer already; a
-//! text whose quoting depends on settings nobody told us ends where the doubt begins.
+//! text whose quoting depends on settings nobody told us, or on whose dialect it is, ends where the
+//! doubt begins.
 
 mod lex;
 mod sanitize;
@@ -27,6 +28,8 @@ pub(crate) enum Dialect {
     MySql,
     /// Brackets hold identifiers.
     SqlServer,
+    /// So they do here; comments do not nest.
+    Sqlite,
     /// Anything else.
     Other,
 }
@@ -38,14 +41,19 @@ impl Dialect {
             "postgresql" | "cockroachdb" => Self::PostgreSql,
             "mysql" | "mariadb" => Self::MySql,
             "microsoft.sql_server" => Self::SqlServer,
+            "sqlite" => Self::Sqlite,
             _ => Self::Other,
         }
     }
 }
 
-/// The beginning of a text that is looked at.
+/// The beginning of a text that is looked at. Some servers read no further than to a zero, others
+/// do.
 fn read(text: &str) -> &str {
     let mut end = text.len().min(MOST_READ);
+    if let Some(zero) = text.as_bytes()[..end].iter().position(|byte| *byte == 0) {
+        end = zero;
+    }
     while !text.is_char_boundary(end) {
         end -= 1;
     }
