@@ -107,6 +107,7 @@ pub struct QueryBuilder {
     registry: Arc<Registry>,
     duration: &'static str,
     labels: Vec<(String, String)>,
+    pool: Option<String>,
     one_in: u32,
 }
 
@@ -122,7 +123,7 @@ pub(crate) fn timer(registry: &Arc<Registry>, name: &str) -> QueryBuilder {
 impl QueryBuilder {
     fn new(registry: &Arc<Registry>, duration: &'static str, labels: &[(&str, &str)]) -> Self {
         let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Self { registry: registry.clone(), duration, labels, one_in: 1 }
+        Self { registry: registry.clone(), duration, labels, pool: None, one_in: 1 }
     }
 
     /// The database, as [`db.system.name`](https://opentelemetry.io/docs/specs/semconv/registry/attributes/db/)
@@ -134,6 +135,14 @@ impl QueryBuilder {
     /// Adds a label; of a key given twice the last wins.
     pub fn label(mut self, key: &str, value: &str) -> Self {
         self.labels.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The pool its connections come from: `highwater.query.in_flight` says so, as
+    /// `db.client.connection.pool.name`, and an alert's evidence blames no other pool for its
+    /// waits. Durations are those of the query whatever its pool. None by default.
+    pub fn pool(mut self, name: &str) -> Self {
+        self.pool = Some(name.to_owned());
         self
     }
 
@@ -160,7 +169,7 @@ impl QueryBuilder {
 
     /// The timer.
     pub fn build(self) -> Query {
-        let Self { registry, duration, labels, one_in } = self;
+        let Self { registry, duration, labels, pool, one_in } = self;
         let labels = Labels::new(labels);
         let is_timer = duration == semconv::TIMER_DURATION;
         let help = if is_timer {
@@ -175,9 +184,13 @@ impl QueryBuilder {
         }
         let in_flight = if is_timer { semconv::TIMER_IN_FLIGHT } else { semconv::QUERY_IN_FLIGHT };
         registry.describe(in_flight, Unit::known("{call}"), "Calls begun and not yet ended.");
+        let flying = match &pool {
+            Some(pool) => labels.with(semconv::DB_CLIENT_CONNECTION_POOL_NAME, pool),
+            None => labels.clone(),
+        };
         Query::new(
             registry.histogram(duration, Measure::Time, &labels),
-            registry.up_down_counter(in_flight, &labels),
+            registry.up_down_counter(in_flight, &flying),
             Box::new(move |error_type| {
                 let labels = labels.with(semconv::ERROR_TYPE, error_type);
                 registry.histogram(duration, Measure::Time, &labels)

@@ -37,6 +37,7 @@ pub struct QueriesBuilder {
     registry: Arc<Registry>,
     system: String,
     labels: Vec<(String, String)>,
+    pool: Option<String>,
     named: HashMap<String, String>,
     with_text: bool,
 }
@@ -46,6 +47,7 @@ pub(crate) fn queries(registry: &Arc<Registry>) -> QueriesBuilder {
         registry: registry.clone(),
         system: "other_sql".to_owned(),
         labels: Vec::new(),
+        pool: None,
         named: HashMap::new(),
         with_text: false,
     }
@@ -61,6 +63,12 @@ impl QueriesBuilder {
     /// Adds a label to all of them.
     pub fn label(mut self, key: &str, value: &str) -> Self {
         self.labels.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The pool their connections come from, as [`QueryBuilder::pool`](crate::QueryBuilder::pool).
+    pub fn pool(mut self, name: &str) -> Self {
+        self.pool = Some(name.to_owned());
         self
     }
 
@@ -202,6 +210,7 @@ impl Set {
             .label(semconv::DB_SYSTEM_NAME, &said.system)
             .label(semconv::DB_QUERY_SUMMARY, name);
         let query = native::query(&said.registry, name).system(&said.system);
+        let query = said.pool.iter().fold(query, |query, pool| query.pool(pool));
         let text = text.map(|text| (semconv::DB_QUERY_TEXT, text));
         let labels = said.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let (query, rows) =
@@ -307,6 +316,32 @@ mod tests {
         let (one, two) = (set(&registry).build(), set(&registry).label("db", "two").build());
         let sql = "SELECT * FROM t";
         assert!(!same(&one.of(sql), &two.of(sql)) && same(&one.of(sql), &one.of(sql)));
+    }
+
+    #[test]
+    fn pools_share_durations_and_are_told_apart_by_what_is_in_flight() {
+        let registry = Arc::new(Registry::new(100));
+        let of = |pool| set(&registry).pool(pool).build().of("SELECT * FROM t");
+        let (one, two) = (of("one"), of("two"));
+        let (_one, _two) = (one.start(), two.start());
+        let mut all = Vec::new();
+        registry.catch_up(&mut all);
+        let told: Vec<_> = all
+            .iter()
+            .map(|series| {
+                let pool = series.labels.get(semconv::DB_CLIENT_CONNECTION_POOL_NAME);
+                (&*series.metric.name, pool)
+            })
+            .collect();
+        let in_flight = semconv::QUERY_IN_FLIGHT;
+        assert_eq!(
+            told,
+            [
+                (semconv::DB_CLIENT_OPERATION_DURATION, None),
+                (in_flight, Some("one")),
+                (in_flight, Some("two"))
+            ]
+        );
     }
 
     #[test]

@@ -195,6 +195,31 @@ impl History {
         self.lines_of(metric).find_map(Line::now)
     }
 
+    /// What a line's columns of the last so many seconds hold.
+    fn lately(&self, line: &Line, within: f64) -> impl Iterator<Item = f64> {
+        let end = self.at.mono.as_secs_f64();
+        let lately =
+            (0..self.columns.len()).filter(move |at| end - self.columns.time(*at) <= within);
+        lately.map(|at| f64::from(line.at(at))).filter(|value| !value.is_nan())
+    }
+
+    /// What a line that adds up has gained within the last so many seconds.
+    pub(crate) fn gained(&self, line: &Line, within: f64) -> Option<f64> {
+        self.lately(line, within).reduce(|sum, gained| sum + gained)
+    }
+
+    /// The greatest value of a line within the last so many seconds.
+    pub(crate) fn most(&self, line: &Line, within: f64) -> Option<f64> {
+        self.lately(line, within).max_by(f64::total_cmp)
+    }
+
+    /// The mean of a line within the last so many seconds.
+    pub(crate) fn mean(&self, line: &Line, within: f64) -> Option<f64> {
+        let (sum, count) =
+            self.lately(line, within).fold((0.0, 0.0), |(sum, n), value| (sum + value, n + 1.0));
+        (count > 0.0).then(|| sum / count)
+    }
+
     /// How much a line has risen within the last so many seconds, or since it is known, and how
     /// long that is.
     pub(crate) fn rise(&self, line: &Line, within: f64) -> Option<(f64, f64)> {

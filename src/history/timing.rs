@@ -73,6 +73,18 @@ impl Counts {
         self.errors += u64::from(errors);
     }
 
+    /// All calls' durations together, as if each were in the middle of its bucket.
+    pub(crate) fn seconds(&self) -> f64 {
+        let middle = 2.0_f64.powf(-0.125);
+        let filled = self.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
+        filled.map(|(bucket, count)| upper_bound(bucket) * middle * *count as f64).sum()
+    }
+
+    /// `None` without calls.
+    pub(crate) fn mean(&self) -> Option<f64> {
+        (self.calls > 0).then(|| self.seconds() / self.calls as f64)
+    }
+
     /// Interpolated within its bucket; `None` without calls.
     pub(crate) fn quantile(&self, q: f64) -> Option<f64> {
         let rank = q * self.calls as f64;

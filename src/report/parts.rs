@@ -146,8 +146,10 @@ impl Page<'_> {
             let or_none = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), seconds);
             let in_flight = self
                 .history
-                .line(s::QUERY_IN_FLIGHT, s::DB_QUERY_SUMMARY, &timing.name)
-                .and_then(Line::now);
+                .lines_of(s::QUERY_IN_FLIGHT)
+                .filter(|line| line.label(s::DB_QUERY_SUMMARY) == &*timing.name)
+                .filter_map(Line::now)
+                .reduce(|sum, count| sum + count);
             _ = write!(
                 out,
                 "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
@@ -171,7 +173,14 @@ impl Page<'_> {
         let flying: Vec<_> = self
             .history
             .lines_of(s::QUERY_IN_FLIGHT)
-            .map(|line| self.series(line, line.label(s::DB_QUERY_SUMMARY).to_owned()))
+            .map(|line| {
+                let name = line.label(s::DB_QUERY_SUMMARY);
+                let of = match line.label(s::DB_CLIENT_CONNECTION_POOL_NAME) {
+                    "" => name.to_owned(),
+                    pool => format!("{name} ({pool})"),
+                };
+                self.series(line, of)
+            })
             .take(8)
             .collect();
         out.push_str(&self.chart("In flight", "calls begun and not ended", number).lines(&flying));

@@ -8,6 +8,7 @@
 mod memory;
 mod pool;
 mod query;
+mod starved;
 #[cfg(test)]
 mod tests;
 
@@ -33,13 +34,14 @@ pub(crate) fn gather(transition: &Transition, history: &History) -> Option<Evide
         transition.labels.get(key).or_else(|| transition.labels.get(&underscored))
     };
     let about = &transition.rule.expression;
-    if let Some(pool) = label(s::DB_CLIENT_CONNECTION_POOL_NAME) {
-        pool::gather(pool, history, &mut evidence);
-    } else if let Some(query) = label(s::DB_QUERY_SUMMARY) {
+    if let Some(query) = label(s::DB_QUERY_SUMMARY) {
         query::gather(query, history, &mut evidence);
+    } else if let Some(pool) = label(s::DB_CLIENT_CONNECTION_POOL_NAME) {
+        pool::gather(pool, history, &mut evidence);
     } else if ["memory", "pressure", "paging", "oom"].iter().any(|word| about.contains(word)) {
         memory::gather(label(s::LEVEL), history, &mut evidence);
     } else {
+        starved::gather(history, &mut evidence);
         query::slowest(history, &mut evidence);
         memory::overview(history, &mut evidence);
     }
@@ -73,6 +75,9 @@ fn percent(share: f64) -> String {
     format!("{:.0}%", share * 100.0)
 }
 
+/// Fewer calls are no past to compare with.
+const LEAST_BEFORE: u64 = 100;
+
 /// How a timing fares: the last minute, and the hour before it.
 struct Course {
     now: Counts,
@@ -94,6 +99,12 @@ impl Course {
     /// How many times as long as before.
     fn times(&self, q: f64) -> Option<f64> {
         let (now, before) = (self.now.quantile(q)?, self.before.quantile(q)?);
-        (self.before.calls >= 100 && before > 0.0).then(|| now / before)
+        (self.before.calls >= LEAST_BEFORE && before > 0.0).then(|| now / before)
+    }
+
+    /// The same of the mean, which a slow minority moves too.
+    fn mean_times(&self) -> Option<f64> {
+        let (now, before) = (self.now.mean()?, self.before.mean()?);
+        (self.before.calls >= LEAST_BEFORE && before > 0.0).then(|| now / before)
     }
 }

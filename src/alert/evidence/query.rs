@@ -1,9 +1,9 @@
 //! How a query fares, beside its own last hour.
 
-use super::{Course, memory, percent, seconds};
+use super::{Course, memory, percent, pool, seconds, starved};
 use crate::{
     event::{Evidence, short},
-    history::{History, Line, TimingKind},
+    history::{History, Line, Timing, TimingKind},
     name::Unit,
     semconv as s,
 };
@@ -17,8 +17,12 @@ pub(super) fn gather(query: &str, history: &History, evidence: &mut Evidence) {
         .timings
         .iter()
         .find(|timing| timing.kind == TimingKind::Query && &*timing.name == query);
-    let in_flight =
-        history.line(s::QUERY_IN_FLIGHT, s::DB_QUERY_SUMMARY, query).and_then(Line::now);
+    // A line for each pool.
+    let flying = history.lines_of(s::QUERY_IN_FLIGHT);
+    let in_flight = flying
+        .filter(|line| line.label(s::DB_QUERY_SUMMARY) == query)
+        .filter_map(Line::now)
+        .reduce(|sum, count| sum + count);
     let Some(timing) = timing else {
         if let Some(count) = in_flight {
             let text = format!("{count} calls of {name} in flight");
@@ -54,17 +58,26 @@ pub(super) fn gather(query: &str, history: &History, evidence: &mut Evidence) {
         let text = format!("{count} in flight");
         evidence.fact("query.in_flight", name, count, Unit::known("{call}"), text);
     }
-    hypotheses(name, &course, in_flight, history, evidence);
+    hypotheses(name, (timing, &course), in_flight, history, evidence);
 }
 
 fn hypotheses(
     name: &str,
-    course: &Course,
+    (timing, course): (&Timing, &Course),
     in_flight: Option<f64>,
     history: &History,
     evidence: &mut Evidence,
 ) {
     let (now, before) = (&course.now, &course.before);
+    let rest = 1.0 - starved::gather(history, evidence);
+    for name in pool::pools_of(timing, history) {
+        // A wait for a connection is part of what the caller sees, not of what the database does.
+        let figures = pool::Figures::of(name, history);
+        figures.facts(evidence);
+        if now.calls >= ENOUGH {
+            figures.causes(course.mean_times(), rest, evidence);
+        }
+    }
     if now.calls < ENOUGH {
         return;
     }
@@ -78,22 +91,21 @@ fn hypotheses(
         );
         evidence.cause(0.3 + share, text);
     }
-    waits(now.quantile(0.99), history, evidence);
     let rate = now.calls as f64 / course.time;
     if let (Some(half), Some(tail)) = (course.times(0.5), course.times(0.99)) {
         let (median, p99) = (now.quantile(0.5).unwrap_or(0.0), now.quantile(0.99).unwrap_or(0.0));
         if half > 1.5 {
             let text = format!(
-                "every call is slower, not only the worst (half took {half:.1} times as long, {}): another plan, a cold cache, or a database that is busy with something else",
+                "the database is slow: every call is slower, not only the worst (half took {half:.1} times as long, {}): another plan, a cold cache, or a database that is busy with something else",
                 seconds(median)
             );
-            evidence.cause(0.5 * (1.0 - 1.0 / half), text);
+            evidence.cause((0.3 + 0.6 * (1.0 - 1.0 / half)) * rest, text);
         } else if tail > 1.5 {
             let text = format!(
                 "only the tail is slower (p99 {tail:.1} times as long, {}; half as before): locks, or a few large parameters",
                 seconds(p99)
             );
-            evidence.cause(0.5 * (1.0 - 1.0 / tail), text);
+            evidence.cause((0.2 + 0.5 * (1.0 - 1.0 / tail)) * rest, text);
         }
         let usual = before.calls as f64 / 3_600.0_f64.min(history.at.mono.as_secs_f64().max(1.0));
         if usual > 0.0 && rate > 2.0 * usual && in_flight.is_some_and(|count| count >= 2.0) {
@@ -110,33 +122,6 @@ fn hypotheses(
             percent(stall)
         );
         evidence.cause(0.4 + stall, text);
-    }
-}
-
-/// A wait for a connection is part of what the caller sees, not of what the database does.
-fn waits(p99: Option<f64>, history: &History, evidence: &mut Evidence) {
-    let pools = history.timings.iter().filter(|timing| timing.kind == TimingKind::PoolWait);
-    for pool in pools {
-        let course = Course::of(pool, history);
-        let Some(wait) = course.now.quantile(0.95) else { continue };
-        let name = short(&pool.name);
-        let text = format!("a connection of {name} is waited for up to {} (p95)", seconds(wait));
-        evidence.fact("pool.wait", name, wait, Unit::SECONDS, text);
-        let pending = history
-            .line(
-                s::DB_CLIENT_CONNECTION_PENDING_REQUESTS,
-                s::DB_CLIENT_CONNECTION_POOL_NAME,
-                &pool.name,
-            )
-            .and_then(Line::now)
-            .unwrap_or(0.0);
-        if let Some(p99) = p99.filter(|p99| wait > 0.1 * p99 && wait > 0.005) {
-            let text = format!(
-                "callers wait {} for a connection of {name} ({pending} wait now): the pool, not the database, is the queue",
-                seconds(wait)
-            );
-            evidence.cause(0.2 + 0.8 * (wait / (wait + p99)), text);
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
 };
 
 const MIB: f64 = 1_048_576.0;
+const POOL: &str = s::DB_CLIENT_CONNECTION_POOL_NAME;
 
 fn at(second: u64) -> Moment {
     Moment { mono: Duration::from_secs(second), wall: SystemTime::UNIX_EPOCH }
@@ -124,7 +125,7 @@ fn what_no_component_holds_is_said() {
 fn a_slow_query_is_set_beside_its_own_past() {
     let mut rig = Rig::new();
     let query = rig.query("orders_by_user");
-    let pool = [(s::DB_CLIENT_CONNECTION_POOL_NAME, "main")];
+    let pool = [(POOL, "main")];
     let wait = rig.registry.histogram(
         s::DB_CLIENT_CONNECTION_WAIT_TIME,
         Measure::Time,
@@ -143,9 +144,123 @@ fn a_slow_query_is_set_beside_its_own_past() {
     assert!(p99.starts_with("99% took up to 8") && p99.contains("times the"), "{p99}");
     assert!(p99.ends_with("of the hour before"), "{p99}");
     assert!(fact(&evidence, "query.errors").starts_with("0 of them failed"));
+    // It is waited for because the calls take longer, not the other way round.
     let likeliest = &evidence.likeliest().unwrap().text;
-    assert!(likeliest.contains("for a connection of main (12 wait now)"), "{likeliest}");
-    assert!(evidence.causes.iter().any(|c| c.text.starts_with("every call is slower")));
+    assert!(likeliest.starts_with("the database is slow: every call is slower"), "{likeliest}");
+    assert_eq!(fact(&evidence, "pool.pending"), "12 callers wait for one");
+}
+
+/// A pool of ten and the query that uses it, fifteen minutes as ever and then trouble.
+struct Trouble {
+    /// Milliseconds.
+    query: u64,
+    hold: u64,
+    wait: u64,
+    /// Of ten periods of a quota.
+    throttled: u64,
+    stall: f64,
+}
+
+const AS_EVER: Trouble = Trouble { query: 10, hold: 12, wait: 1, throttled: 0, stall: 0.0 };
+
+fn in_trouble(trouble: &Trouble) -> Rig {
+    let mut rig = Rig::new();
+    let query = rig.query("orders");
+    let pool = [(POOL, "main")];
+    let of = |metric| rig.registry.histogram(metric, Measure::Time, &Labels::new(pool));
+    let (wait, hold) =
+        (of(s::DB_CLIENT_CONNECTION_WAIT_TIME), of(s::DB_CLIENT_CONNECTION_USE_TIME));
+    let used = [(POOL, "main"), (s::DB_CLIENT_CONNECTION_STATE, "used")];
+    rig.gauge(s::DB_CLIENT_CONNECTION_COUNT, &used).set(10.0);
+    rig.gauge(s::DB_CLIENT_CONNECTION_MAX, &pool).set(10.0);
+    rig.gauge(s::DB_CLIENT_CONNECTION_PENDING_REQUESTS, &pool).set(20.0);
+    let flying = [(s::DB_QUERY_SUMMARY, "orders"), (POOL, "main")];
+    rig.gauge(s::QUERY_IN_FLIGHT, &flying).set(9.0);
+    let counter = |name| rig.registry.counter(name, &Labels::new::<&str, &str>([]));
+    let (periods, throttled) = (counter(s::CPU_PERIODS), counter(s::CPU_THROTTLED_PERIODS));
+    let stall = rig.gauge(s::TOKIO_STALL, &[(s::RUNTIME, "main")]);
+    for second in 0..1_000 {
+        let is = if second >= 900 { trouble } else { &AS_EVER };
+        for _ in 0..10 {
+            record(&query, is.query);
+            record(&hold, is.hold);
+            record(&wait, is.wait);
+        }
+        periods.increment(10);
+        throttled.increment(is.throttled);
+        stall.set(is.stall);
+        rig.tick(second);
+    }
+    rig
+}
+
+/// What is thought the likeliest of an alert about the pool, and of one about the query.
+fn likeliest(trouble: &Trouble) -> [String; 2] {
+    let rig = in_trouble(trouble);
+    [(POOL, "main"), (s::DB_QUERY_SUMMARY, "orders")].map(|about| {
+        let evidence = rig.evidence("x > 1", &[about]).unwrap();
+        evidence.likeliest().map(|cause| cause.text.clone()).unwrap_or_default()
+    })
+}
+
+#[test]
+fn a_small_pool_a_slow_database_and_a_starved_process_are_told_apart() {
+    for told in likeliest(&Trouble { wait: 200, ..AS_EVER }) {
+        assert!(told.starts_with("the pool main is too small for the demand"), "{told}");
+        assert!(told.contains("one of its 10 connections (20 wait now), 9"), "{told}");
+        assert!(told.ends_with("(no longer than before)"), "{told}");
+    }
+    let [pool, query] = likeliest(&Trouble { query: 80, hold: 90, wait: 700, ..AS_EVER });
+    assert!(pool.starts_with("the database is slow: calls on main take 8."), "{pool}");
+    assert!(query.starts_with("the database is slow: every call is slower"), "{query}");
+    for told in likeliest(&Trouble { query: 40, hold: 50, wait: 400, throttled: 6, ..AS_EVER }) {
+        assert!(told.starts_with("the process is starved: its quota kept it"), "{told}");
+        assert!(told.contains(" in 60% of the periods"), "{told}");
+    }
+    for told in likeliest(&Trouble { query: 40, hold: 50, wait: 400, stall: 1.5, ..AS_EVER }) {
+        assert!(told.starts_with("the process is starved: the runtime main stood still"), "{told}");
+    }
+    // And none of them: calls take as long as ever, and yet connections are held.
+    let [pool, _] = likeliest(&Trouble { hold: 400, wait: 900, ..AS_EVER });
+    assert!(pool.contains("work is done while holding one"), "{pool}");
+}
+
+#[test]
+fn the_share_of_waiting_is_told_with_what_it_rests_on() {
+    let rig = in_trouble(&Trouble { wait: 36, ..AS_EVER });
+    let evidence = rig.evidence("x > 1", &[(POOL, "main")]).unwrap();
+    let share = evidence.facts.iter().find(|fact| fact.key == "pool.wait_share").unwrap();
+    assert!((share.value - 0.75).abs() < 0.03, "{}", share.value);
+    assert!(share.text.starts_with("callers of main spend 7"), "{}", share.text);
+}
+
+#[test]
+fn no_pool_is_blamed_for_what_another_ones_queries_do() {
+    let mut rig = Rig::new();
+    for (query, pool, count) in [("report", "reports", 9.0), ("login", "main", 3.0)] {
+        let labels = [(s::DB_QUERY_SUMMARY, query), (POOL, pool)];
+        rig.gauge(s::QUERY_IN_FLIGHT, &labels).set(count);
+        let wait = Labels::new([(POOL, pool)]);
+        let wait = rig.registry.histogram(s::DB_CLIENT_CONNECTION_WAIT_TIME, Measure::Time, &wait);
+        (0..100).for_each(|_| record(&wait, if pool == "main" { 500 } else { 1 }));
+        let timed = rig.query(query);
+        (0..100).for_each(|_| record(&timed, 10));
+    }
+    // Nobody said where this one's connections are from.
+    rig.gauge(s::QUERY_IN_FLIGHT, &[(s::DB_QUERY_SUMMARY, "unknown")]).set(50.0);
+    let unknown = rig.query("unknown");
+    (0..100).for_each(|_| record(&unknown, 10));
+    rig.tick(0);
+    rig.tick(1);
+    let told = |about| rig.evidence("x > 1", &[about]).unwrap();
+    let main = told((POOL, "main"));
+    assert_eq!(fact(&main, "query.in_flight"), "3 calls of login are under way");
+    assert!(main.facts.iter().all(|fact| fact.of != "report" && fact.of != "unknown"));
+    let blames =
+        |evidence: &Evidence| evidence.causes.iter().any(|cause| cause.text.contains("too small"));
+    assert!(blames(&told((s::DB_QUERY_SUMMARY, "login"))));
+    assert!(!blames(&told((s::DB_QUERY_SUMMARY, "report"))));
+    assert!(!blames(&told((s::DB_QUERY_SUMMARY, "unknown"))));
 }
 
 #[test]

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `db.client.operation.duration` (histogram, s) | `db.system.name`, `db.query.summary`, `error.type`; `db.query.text` if asked for |
 //! | `db.client.response.returned_rows` (histogram, `{row}`) | `db.system.name`, `db.query.summary` |
-//! | `highwater.query.in_flight` (up-down counter, `{call}`) | `db.system.name`, `db.query.summary` |
+//! | `highwater.query.in_flight` (up-down counter, `{call}`) | `db.system.name`, `db.query.summary`, `db.client.connection.pool.name` |
 //! | `db.client.connection.*`, `highwater.pool.*` but `create_time` | those of a [`pool`] |
 //!
 //! **What it sees.** Everything that goes through this pool, its connections and its transactions:
@@ -103,7 +103,7 @@ impl<DB: Database> Pool<DB> {
         pool: sqlx_core::pool::Pool<DB>,
         queries: QueriesBuilder,
     ) -> Self {
-        let queries = queries.system(system::<DB>()).build();
+        let queries = queries.system(system::<DB>()).pool(name).build();
         let core = Arc::new_cyclic(|core: &std::sync::Weak<Core<DB>>| {
             let seen = core.clone();
             let meter = pool::Pool::new(hw, name, move || {
