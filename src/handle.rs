@@ -295,6 +295,18 @@ impl Highwater {
         }
     }
 
+    /// How often it reads and judges; zero if it is switched off.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let hw = highwater::Highwater::builder("doc").start()?;
+    /// assert_eq!(hw.tick(), Duration::from_secs(1));
+    /// # Ok::<(), highwater::Error>(())
+    /// ```
+    pub fn tick(&self) -> Duration {
+        self.engine().map_or(Duration::ZERO, Engine::tick)
+    }
+
     /// Reads something more once a tick, from the next one on: what exists only once the instance
     /// runs, such as a pool. What is known before goes to [`Builder::sample`].
     ///

@@ -63,6 +63,8 @@ pub const DB_CLIENT_CONNECTION_USE_TIME: &str = "db.client.connection.use_time";
 
 /// 1 if somebody waits for a connection, else 0.
 pub const POOL_WAITED_FOR: &str = "highwater.pool.waited_for";
+/// Of the time callers spent on a connection in the last tick, the share they waited for it.
+pub const POOL_WAIT_SHARE: &str = "highwater.pool.wait.share";
 /// After how long a pool ends a wait without a connection.
 pub const POOL_ACQUIRE_TIMEOUT: &str = "highwater.pool.acquire_timeout";
 /// Waits for a connection that their caller gave up.

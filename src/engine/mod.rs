@@ -245,6 +245,10 @@ impl Engine {
         Self { shared, threads, clock, tick, delivery, process, interrupt }
     }
 
+    pub(crate) fn tick(&self) -> Duration {
+        self.tick
+    }
+
     /// The last tick's data as OpenMetrics text; none of them once the threads have stopped.
     pub(crate) fn exposition(&self) -> String {
         let Shared { readers, stop, exposition, losses, .. } = &*self.shared;

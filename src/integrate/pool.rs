@@ -15,6 +15,7 @@
 //! | `db.client.connection.use_time` | histogram, s | |
 //! | `db.client.connection.create_time` | histogram, s; where the driver tells | |
 //! | `highwater.pool.waited_for` | gauge, 1 | |
+//! | `highwater.pool.wait.share` | gauge, 1 | |
 //! | `highwater.pool.acquire_timeout` | gauge, s | |
 //! | `highwater.pool.abandoned` | counter, `{request}` | |
 //! | `highwater.pool.failures` | counter, `{request}` | `error.type` |
@@ -135,6 +136,9 @@ struct Core {
     waiting: AtomicU64,
     wait_time: Histogram,
     use_time: Histogram,
+    /// Nanoseconds that all waits and all uses took.
+    waited: AtomicU64,
+    held: AtomicU64,
     timeouts: Counter,
     abandoned: Counter,
     // What not every pool has is a series only once it occurs.
@@ -170,6 +174,8 @@ impl Pool {
                 "How long a connection was held.",
             )
             .build(),
+            waited: AtomicU64::new(0),
+            held: AtomicU64::new(0),
             timeouts: count(
                 semconv::DB_CLIENT_CONNECTION_TIMEOUTS,
                 Unit::known("{timeout}"),
@@ -197,6 +203,7 @@ impl Pool {
             name: format!("pool {name}"),
             pool: pool.clone(),
             state: Box::new(state),
+            before: (0, 0),
             gauges: None,
         });
         pool
@@ -264,6 +271,7 @@ impl Pool {
     /// A connection was got after this long; for pools with a hook of their own.
     pub fn waited(&self, elapsed: Duration) {
         self.0.wait_time.record_duration(elapsed);
+        add(&self.0.waited, elapsed);
     }
 
     /// There was no connection to be had; for pools with a hook of their own.
@@ -290,6 +298,7 @@ impl Pool {
     /// A connection was held for this long; for pools with a hook of their own.
     pub fn held(&self, elapsed: Duration) {
         self.0.use_time.record_duration(elapsed);
+        add(&self.0.held, elapsed);
     }
 }
 
@@ -297,6 +306,11 @@ impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").field("name", &self.0.name).finish_non_exhaustive()
     }
+}
+
+fn add(sum: &AtomicU64, elapsed: Duration) {
+    let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+    sum.fetch_add(nanos, Ordering::Relaxed);
 }
 
 /// One that waits; dropped before its end, it gave up.
@@ -344,6 +358,8 @@ struct Reader {
     name: String,
     pool: Pool,
     state: Box<dyn FnMut() -> Option<State> + Send>,
+    /// What had been waited and held by the last tick.
+    before: (u64, u64),
     gauges: Option<Gauges>,
 }
 
@@ -353,6 +369,7 @@ struct Gauges {
     max: Gauge,
     pending: Gauge,
     waited_for: Gauge,
+    wait_share: Gauge,
     acquire_timeout: Gauge,
 }
 
@@ -393,6 +410,12 @@ impl Sampler for Reader {
                 "1 if somebody waits for a connection, else 0.",
                 [(POOL, name)],
             ),
+            wait_share: meter.gauge(
+                semconv::POOL_WAIT_SHARE,
+                Unit::ONE,
+                "Of the time callers spent on a connection in the last tick, the share they waited.",
+                [(POOL, name)],
+            ),
             acquire_timeout: meter.gauge(
                 semconv::POOL_ACQUIRE_TIMEOUT,
                 Unit::SECONDS,
@@ -412,9 +435,36 @@ impl Sampler for Reader {
         gauges.max.set(state.max as f64);
         gauges.pending.set(pending as f64);
         gauges.waited_for.set(f64::from(pending > 0));
+        let core = &self.pool.0;
+        let all = (core.waited.load(Ordering::Relaxed), core.held.load(Ordering::Relaxed));
+        let before = std::mem::replace(&mut self.before, all);
+        let gained = (all.0.wrapping_sub(before.0), all.1.wrapping_sub(before.1));
+        gauges.wait_share.set(wait_share(gained, pending, state.used));
         if let Some(timeout) = state.acquire_timeout {
             gauges.acquire_timeout.set(timeout.as_secs_f64());
         }
         Ok(())
+    }
+}
+
+/// Of the nanoseconds waited and held. If nothing ended, callers are counted: their mean numbers
+/// are in the same proportion (Little's law).
+fn wait_share((waited, held): (u64, u64), pending: u64, used: u64) -> f64 {
+    let (waits, holds) = if waited == 0 && held == 0 { (pending, used) } else { (waited, held) };
+    let all = waits as f64 + holds as f64;
+    if all > 0.0 { waits as f64 / all } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_of_waiting_is_of_what_ended_or_of_who_is_there() {
+        assert_eq!(wait_share((300, 100), 0, 4), 0.75);
+        assert_eq!(wait_share((0, 100), 7, 4), 0.0, "one came back, and nobody got it yet");
+        assert_eq!(wait_share((0, 0), 12, 4), 0.75, "nothing comes back");
+        assert_eq!(wait_share((0, 0), 0, 4), 0.0);
+        assert_eq!(wait_share((0, 0), 0, 0), 0.0);
     }
 }

@@ -19,7 +19,9 @@
 //! | `highwater.tokio.parks` | counter, `{park}`: all workers together |
 //!
 //! The preset rule `RuntimeStalled` fires when a beat is more than a second overdue (warning) or
-//! more than ten (critical). No unstable feature of tokio is needed.
+//! more than ten (critical), and when one worker of several is held up for more than ten (warning).
+//! What highwater's own thread is late by is not counted: a process that was stopped as a whole, or
+//! a machine that stood still, blocks nothing. No unstable feature of tokio is needed.
 
 use std::time::{Duration, Instant};
 
@@ -74,6 +76,7 @@ pub fn runtime(hw: &Highwater, name: &str, runtime: &Handle) {
             RuntimeFlavor::CurrentThread => Vec::new(),
             _ => vec![Worker::default(); runtime.metrics().num_workers()],
         },
+        watchman: Watchman { tick: hw.tick(), ..Watchman::default() },
         before: None,
         gauges: None,
     });
@@ -91,9 +94,56 @@ impl Heart {
         u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    fn overdue(&self) -> Duration {
-        let silent = self.now().saturating_sub(self.last.load(Ordering::Relaxed));
-        Duration::from_nanos(silent).saturating_sub(BEAT)
+    /// When it last beat, and now; after the origin both.
+    fn look(&self) -> (Duration, Duration) {
+        let last = self.last.load(Ordering::Relaxed);
+        (Duration::from_nanos(last), Duration::from_nanos(self.now()))
+    }
+}
+
+/// Who looks once a tick, and knows when it did not get to look itself.
+#[derive(Default)]
+struct Watchman {
+    tick: Duration,
+    /// When it last looked.
+    looked: Option<Duration>,
+    /// The beat it saw then, and what of the time since is not the runtime's doing.
+    beat: Duration,
+    excused: Duration,
+    /// What of the time since the last look is not.
+    late: Late,
+}
+
+#[derive(Clone, Copy)]
+enum Late {
+    By(Duration),
+    /// By so much that whatever was before it says nothing any more.
+    Absent,
+}
+
+impl Default for Late {
+    fn default() -> Self {
+        Self::By(Duration::ZERO)
+    }
+}
+
+impl Watchman {
+    /// By how much the beat after this one is overdue.
+    fn overdue(&mut self, (beat, now): (Duration, Duration)) -> Duration {
+        let late = self
+            .looked
+            .replace(now)
+            .map_or(Duration::ZERO, |looked| now.saturating_sub(looked).saturating_sub(self.tick));
+        self.late = if late < self.tick || late.is_zero() { Late::By(late) } else { Late::Absent };
+        if beat != self.beat {
+            (self.beat, self.excused) = (beat, Duration::ZERO);
+        }
+        let silent = now.saturating_sub(beat);
+        self.excused = match self.late {
+            Late::By(late) => self.excused + late.min(silent),
+            Late::Absent => silent,
+        };
+        silent.saturating_sub(self.excused).saturating_sub(BEAT)
     }
 }
 
@@ -117,9 +167,14 @@ struct Worker {
 }
 
 impl Worker {
-    /// For how long it has been awake without a word.
-    fn held_up(&mut self, parks: u64, busy: Duration, now: Instant) -> Duration {
+    /// For how long it has been awake without a word, but for what the one who looks was late.
+    fn held_up(&mut self, parks: u64, busy: Duration, now: Instant, late: Late) -> Duration {
         let is_parked = parks % 2 == 1;
+        let since = match (self.since, late) {
+            (Some(since), Late::By(late)) => since.checked_add(late),
+            _ => None,
+        };
+        self.since = since.or(Some(now));
         if is_parked || (parks, busy) != (self.parks, self.busy) {
             *self = Self { parks, busy, since: Some(now) };
         }
@@ -131,6 +186,7 @@ struct Reader {
     name: String,
     runtime: String,
     heart: Arc<Heart>,
+    watchman: Watchman,
     task: JoinHandle<()>,
     metrics: RuntimeMetrics,
     /// Empty where the heartbeat says it all.
@@ -218,14 +274,15 @@ impl Sampler for Reader {
         if self.task.is_finished() {
             return Err(Failure::Ended);
         }
-        gauges.stall.set(self.heart.overdue().as_secs_f64());
+        gauges.stall.set(self.watchman.overdue(self.heart.look()).as_secs_f64());
+        let late = self.watchman.late;
         let now = Instant::now();
         let metrics = &self.metrics;
         let count = metrics.num_workers();
         if let Some(gauge) = &gauges.worker_stall {
             let held_up = self.workers.iter_mut().enumerate().map(|(at, worker)| {
                 let busy = metrics.worker_total_busy_duration(at);
-                worker.held_up(metrics.worker_park_unpark_count(at), busy, now)
+                worker.held_up(metrics.worker_park_unpark_count(at), busy, now, late)
             });
             gauge.set(held_up.max().unwrap_or_default().as_secs_f64());
         }
@@ -257,7 +314,7 @@ mod tests {
         let (start, second) = (Instant::now(), Duration::from_secs(1));
         let mut worker = Worker::default();
         let mut at = |seconds: u32, parks, busy| {
-            worker.held_up(parks, second * busy, start + second * seconds)
+            worker.held_up(parks, second * busy, start + second * seconds, Late::default())
         };
         assert_eq!(at(0, 2, 1), Duration::ZERO);
         assert_eq!(at(1, 2, 1), second);
@@ -268,5 +325,55 @@ mod tests {
         assert_eq!(at(9, 3, 3), Duration::ZERO, "it still sleeps");
         assert_eq!(at(10, 4, 3), Duration::ZERO);
         assert_eq!(at(12, 4, 3), second * 2);
+    }
+
+    #[test]
+    fn time_in_which_nobody_looked_is_nobodys_stall() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut worker = Worker::default();
+        let mut at = |seconds: u32, late| worker.held_up(2, second, start + second * seconds, late);
+        assert_eq!(at(0, Late::default()), Duration::ZERO);
+        assert_eq!(at(3, Late::By(second)), second * 2);
+        assert_eq!(at(60, Late::Absent), Duration::ZERO, "the process was stopped");
+        assert_eq!(at(61, Late::default()), second, "and it is still held up");
+    }
+
+    /// Looks at these seconds, each with the beat it sees.
+    fn overdue(tick: u64, looks: &[(f64, f64)]) -> Vec<f64> {
+        let mut watchman = Watchman { tick: Duration::from_secs(tick), ..Watchman::default() };
+        let seconds = Duration::from_secs_f64;
+        let look = |(now, beat): &(f64, f64)| {
+            watchman.overdue((seconds(*beat), seconds(*now))).as_secs_f64()
+        };
+        looks.iter().map(look).collect()
+    }
+
+    #[test]
+    fn a_blocked_runtime_is_overdue_from_its_last_beat_on() {
+        assert_eq!(
+            overdue(1, &[(10.0, 9.9), (11.0, 10.75), (12.0, 10.75), (13.0, 10.75)]),
+            [0.0, 0.0, 1.0, 2.0],
+            "more than a second within a tick of when it was"
+        );
+        // Looked at late, it is no more blocked for that, and no less.
+        assert_eq!(
+            overdue(1, &[(10.0, 9.75), (11.5, 9.75), (12.0, 9.75), (13.0, 9.75)]),
+            [0.0, 1.0, 1.5, 2.5]
+        );
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_as_a_whole_has_no_blocked_runtime() {
+        for (tick, length) in [(1, 1.5), (1, 60.0), (10, 60.0)] {
+            let gap = f64::from(tick as u32) + length;
+            let looks = [(10.0, 9.9), (10.0 + gap, 10.3), (11.0 + gap, 10.9 + gap)];
+            let overdue = overdue(tick, &looks);
+            assert!(overdue.iter().all(|overdue| *overdue < 1.0), "{tick} {length}: {overdue:?}");
+        }
+        // And one that is blocked is so again from then on.
+        assert_eq!(
+            overdue(1, &[(10.0, 9.9), (71.0, 9.9), (72.0, 9.9), (73.0, 9.9)]),
+            [0.0, 0.0, 0.75, 1.75]
+        );
     }
 }

@@ -587,6 +587,28 @@ fn the_pool_preset_fires_on_waiters_and_long_waits_and_clears_without_waiters() 
 }
 
 #[test]
+fn the_pool_preset_fires_on_a_pool_of_which_nothing_comes_back() {
+    let labels = [(semconv::DB_CLIENT_CONNECTION_POOL_NAME, "main")];
+    let run = |leaks: bool| {
+        pool_world(400, |world, second| {
+            let name = semconv::DB_CLIENT_CONNECTION_WAIT_TIME;
+            let waits = world.registry.histogram(name, Measure::Value, &Labels::new(labels));
+            // All connections leaked: who waits does so for ever, and no time-out ends it.
+            let leaked = leaks && second >= 100;
+            world.set(semconv::POOL_WAITED_FOR, labels, f64::from(second >= 100));
+            if !leaked {
+                waits.record(0.0001);
+            }
+        })
+    };
+    let fired = run(true);
+    assert_eq!(fired.len(), 1, "{fired:?}");
+    assert_eq!((fired[0].0.as_str(), fired[0].2), ("PoolSaturated", State::Firing));
+    assert!((210..=225).contains(&fired[0].1), "{fired:?}");
+    assert_eq!(run(false), [], "waited for, and got at once");
+}
+
+#[test]
 fn the_pool_preset_fires_on_timeouts_that_are_many_and_a_share() {
     let labels = Labels::new([(semconv::DB_CLIENT_CONNECTION_POOL_NAME, "main")]);
     let run = |got: u64, gone: u64| {
@@ -744,6 +766,28 @@ fn the_runtime_preset_tells_a_blocked_runtime_from_one_that_is_kept_off() {
         starved.iter().filter(|step| step.3).collect::<Vec<_>>(),
         [&of("cpu_starved", warning, 101, true)]
     );
+}
+
+#[test]
+fn the_runtime_preset_sees_one_worker_that_is_held_up_though_the_heart_beats() {
+    let mut world = World::of(secs(1), preset::all(secs(1)));
+    for second in 0..200_u32 {
+        let held_up = if (100..120).contains(&second) { f64::from(second - 99) } else { 0.001 };
+        world.set(semconv::TOKIO_STALL, [(semconv::RUNTIME, "main")], 0.001);
+        world.set(semconv::TOKIO_WORKER_STALL, [(semconv::RUNTIME, "main")], held_up);
+        world.step();
+    }
+    let told: Vec<_> = world
+        .steps
+        .iter()
+        .map(|t| {
+            let at = t.at.duration_since(moment(Duration::ZERO).wall).unwrap().as_secs();
+            (t.labels.get("cause").unwrap_or_default(), t.rule.severity, at, t.to)
+        })
+        .collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told[0], ("worker_blocked", Severity::Warning, 110, State::Firing));
+    assert_eq!((told[1].0, told[1].3), ("worker_blocked", State::Inactive));
 }
 
 #[test]

@@ -158,7 +158,7 @@ const ADVICE: &[Advice] = &[
         means: "For a minute somebody has been waiting for a connection nearly all the time, and long enough to be felt. A pool that is merely full, without waiters, does not raise this.",
         look: &[
             "*A connection is held for*: rising means slow queries, flat means demand, never falling means a leak.",
-            "The evidence: which query has most calls under way; it holds the connections.",
+            "The evidence: whether the pool is too small, the database slow or the process starved, each with its figures; and which query has most calls under way, as it holds the connections.",
             "*In flight* of that query, against its calls a second.",
         ],
         act: &[
@@ -231,7 +231,7 @@ const ADVICE: &[Advice] = &[
         rule: "RuntimeStalled",
         means: "The heartbeat of an async runtime came late: a worker is blocked, or there is no CPU for it. Everything else on that runtime waits.",
         look: &[
-            "The label: *CPU-starved* means the quota throttled the process; then look at CPU, not at code.",
+            "The label: *CPU-starved* means the quota throttled the process; then look at CPU, not at code. *worker_blocked* is one worker of several: what was queued on it waits with it.",
             "The stacks of the workers, now, while it still is.",
         ],
         act: &[

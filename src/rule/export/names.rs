@@ -29,6 +29,7 @@ const KNOWN: &[(&str, &str, Kind)] = &[
     (semconv::DB_CLIENT_CONNECTION_WAIT_TIME, "s", Kind::Histogram(Measure::Time)),
     (semconv::DB_CLIENT_CONNECTION_TIMEOUTS, "{timeout}", Kind::Counter),
     (semconv::POOL_WAITED_FOR, "1", Kind::Gauge),
+    (semconv::POOL_WAIT_SHARE, "1", Kind::Gauge),
     (semconv::POOL_ACQUIRE_TIMEOUT, "s", Kind::Gauge),
     (semconv::MEMORY_UTILIZATION, "1", Kind::Gauge),
     (semconv::MEMORY_TIME_TO_LIMIT, "s", Kind::Gauge),

@@ -25,6 +25,8 @@ fn saturated(tick: Duration) -> Rule {
         Selector { name: Some(semconv::POOL_WAITED_FOR.to_owned()), ..Selector::default() };
     let share = Expr::Call(Function::AvgOverTime, vec![Expr::Range(waited_for, window)]);
     let wait = || histogram(semconv::DB_CLIENT_CONNECTION_WAIT_TIME).quantile(0.95).over(window);
+    // Who is still waiting has no time yet.
+    let got = histogram(semconv::DB_CLIENT_CONNECTION_WAIT_TIME).count(window);
     let of_timeout = wait() / gauge(semconv::POOL_ACQUIRE_TIMEOUT);
     alert("PoolSaturated")
         .when(all([
@@ -33,6 +35,7 @@ fn saturated(tick: Duration) -> Rule {
             any([
                 wait().above(Duration::from_millis(100)),
                 Value { quantity: Quantity::Ratio, ..of_timeout }.above(0.1),
+                got.below(0.5),
             ])
             .to_raise(),
         ]))

@@ -20,10 +20,13 @@ fn throttled(tick: Duration) -> Condition {
     Value { quantity: Quantity::Ratio, ..share }.above(0.25).on([])
 }
 
-fn stalled(tick: Duration) -> [Rule; 3] {
-    let overdue = |by: u64| {
-        gauge(semconv::TOKIO_STALL).above(seconds(by)).clear_below(Duration::from_millis(100))
-    };
+fn stalled(tick: Duration) -> [Rule; 4] {
+    let held_up =
+        |name, by: u64| gauge(name).above(seconds(by)).clear_below(Duration::from_millis(100));
+    let overdue = |by| held_up(semconv::TOKIO_STALL, by);
+    // Of several workers one: a worker reports only every so many polls, so less may be many long
+    // polls.
+    let worker = held_up(semconv::TOKIO_WORKER_STALL, 10);
     let rule = |cause: &str, condition, severity| {
         alert("RuntimeStalled")
             .when(condition)
@@ -37,6 +40,11 @@ fn stalled(tick: Duration) -> [Rule; 3] {
     [
         rule("blocked", overdue(1).unless(throttled(tick)), Severity::Warning).description(blocked),
         rule("blocked", overdue(10).unless(throttled(tick)), Severity::Critical)
+            .description(blocked),
+        rule("worker_blocked", worker.unless(throttled(tick)), Severity::Warning)
+            .summary(
+                "a worker of the runtime {{ labels.runtime }} has been held up for {{ value }}",
+            )
             .description(blocked),
         rule("cpu_starved", all([overdue(1), throttled(tick)]), Severity::Warning)
             .description(starved),
