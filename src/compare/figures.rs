@@ -1,7 +1,7 @@
 //! What a recording keeps.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, SystemTime},
 };
 
@@ -10,6 +10,13 @@ use crate::instrument::Delta;
 
 /// More slices than this are joined, two by two: an hour keeps as much as ten minutes.
 const MOST_SLICES: usize = 600;
+/// So they are when all queries' slices and buckets together take more cells, of 16 bytes each…
+const MOST_CELLS: usize = 1 << 20;
+/// …unless there are no more slices than the intervals need.
+const LEAST_SLICES: usize = 16;
+const SLICE_CELLS: usize = size_of::<Slice>().div_ceil(16);
+/// How many queries' slices a tick joins: the rest must not wait for them.
+const JOINED_A_TICK: usize = 32;
 
 /// What queries and pools did over a while: from [`Recording::finish`](super::Recording::finish),
 /// or a file.
@@ -30,6 +37,10 @@ pub struct Figures {
     ticks: u32,
     /// How many the last one has.
     filled: u32,
+    /// Queries whose slices are still to be joined: theirs have half as many ticks.
+    behind: BTreeSet<String>,
+    /// What all queries take.
+    cells: usize,
 }
 
 /// One query in one slice of time.
@@ -56,6 +67,8 @@ impl Default for Figures {
             queries: BTreeMap::new(),
             ticks: 1,
             filled: 0,
+            behind: BTreeSet::new(),
+            cells: 0,
         }
     }
 }
@@ -87,8 +100,12 @@ impl Figures {
 
     /// The slice a tick of this length belongs to.
     pub(super) fn next(&mut self, seconds: f64) -> usize {
+        self.settle(JOINED_A_TICK);
         if self.seconds.is_empty() || self.filled == self.ticks {
-            if self.seconds.len() == MOST_SLICES {
+            let slices = self.seconds.len();
+            let even = slices % 2 == 0 && slices > LEAST_SLICES;
+            let dear = self.cells > MOST_CELLS && even && self.behind.is_empty();
+            if slices == MOST_SLICES || dear {
                 self.halve();
             }
             self.seconds.push(0.0);
@@ -102,20 +119,45 @@ impl Figures {
     }
 
     fn halve(&mut self) {
+        self.settle(usize::MAX);
         let sums = |all: &[f64]| all.chunks(2).map(|two| two.iter().sum()).collect();
         (self.seconds, self.held) = (sums(&self.seconds), sums(&self.held));
-        for slices in self.queries.values_mut() {
-            *slices = slices.chunks(2).map(Slice::sum).collect();
-        }
+        self.behind.extend(self.queries.keys().cloned());
         self.ticks *= 2;
+    }
+
+    /// Joins the slices of so many queries that are behind.
+    pub(super) fn settle(&mut self, most: usize) {
+        for _ in 0..most {
+            let Some(name) = self.behind.pop_first() else { return };
+            let Some(slices) = self.queries.get_mut(&name) else { continue };
+            let before: usize = slices.iter().map(Slice::cells).sum();
+            *slices = slices.chunks(2).map(Slice::sum).collect();
+            let after: usize = slices.iter().map(Slice::cells).sum();
+            self.cells = (self.cells + after).saturating_sub(before);
+        }
     }
 
     pub(super) fn query(&mut self, name: &str, slice: usize) -> &mut Slice {
         let slices = self.queries.entry(name.to_owned()).or_default();
         if slices.len() <= slice {
+            self.cells += (slice + 1 - slices.len()) * SLICE_CELLS;
             slices.resize_with(slice + 1, Slice::default);
         }
         &mut slices[slice]
+    }
+
+    /// A query's calls of the present tick.
+    pub(super) fn add(&mut self, name: &str, slice: usize, delta: &Delta, failed: bool) {
+        let slice = if self.behind.contains(name) {
+            2 * slice + usize::from(self.filled > self.ticks / 2)
+        } else {
+            slice
+        };
+        let slice = self.query(name, slice);
+        let before = slice.buckets.len();
+        slice.add(delta, failed);
+        self.cells += slice.buckets.len() - before;
     }
 }
 
@@ -126,6 +168,10 @@ impl Slice {
         self.seconds += delta.sum;
         self.zero += delta.zero;
         self.merge(delta.positive.iter().map(|(index, count)| (*index, u64::from(*count))));
+    }
+
+    fn cells(&self) -> usize {
+        SLICE_CELLS + self.buckets.len()
     }
 
     /// All of them together.

@@ -38,11 +38,13 @@
 //! (a bootstrap of blocks), and the middle 95% of what the change would then have been is told. So
 //! it knows how much the figure swings from one moment to the next, and nothing of what no tick
 //! has seen: another hour of the day, another machine.
-// A recording costs nothing but while it runs; then a little memory on each tick.
+// A recording costs nothing but while it runs; then a little memory on each tick, some 32 MiB at most
+// whatever there is to record: what was long ago is kept more coarsely, and made so by and by.
 
 mod bootstrap;
 mod figures;
 mod file;
+mod rare;
 mod report;
 
 pub use figures::Figures;
@@ -70,7 +72,10 @@ impl Recording {
     /// What was recorded, in whole ticks: what lies between the start and the next tick, or
     /// between the last tick and now, is not in it.
     pub fn finish(self) -> Figures {
-        std::mem::take(&mut self.tape.lock().figures)
+        // Not under the lock, for which the tick would wait.
+        let mut figures = std::mem::take(&mut self.tape.lock().figures);
+        figures.settle(usize::MAX);
+        figures
     }
 }
 
@@ -153,7 +158,7 @@ impl Tape {
                     let name = label(semconv::DB_QUERY_SUMMARY).unwrap_or_default();
                     let failed = label(semconv::ERROR_TYPE)
                         .is_some_and(|error| error != semconv::ERROR_CANCELLED);
-                    self.figures.query(name, slice).add(delta, failed);
+                    self.figures.add(name, slice, delta, failed);
                 }
                 semconv::DB_CLIENT_CONNECTION_USE_TIME => {
                     self.figures.held[slice] += delta.sum;

@@ -5,6 +5,7 @@ use std::fmt;
 use super::{
     bootstrap::{LEAST_BLOCKS, blocks, interval},
     figures::{Figures, Slice},
+    rare::{self, RARE, Share},
 };
 use crate::instrument::{lower_bound, upper_bound};
 
@@ -16,9 +17,12 @@ pub struct Change {
     pub before: f64,
     /// In the figure's unit.
     pub after: f64,
-    /// After ÷ before: 0.8 is a fifth less. NaN if there was nothing before.
+    /// After ÷ before: 0.8 is a fifth less. Infinite if there was nothing before, NaN if there was
+    /// nothing at all.
     pub ratio: f64,
-    /// What the ratio lies between with 95% confidence; `None` with too little to go by.
+    /// What the ratio lies between with 95% confidence; `None` with too little to go by. Of shares
+    /// of failures of which one side has hardly any, that of independent ones; its upper end is
+    /// infinite if there were none before.
     pub interval: Option<(f64, f64)>,
 }
 
@@ -138,6 +142,19 @@ fn change(
     Change { before: first, after: second, ratio: second / first, interval }
 }
 
+/// The same of a share of failures, whose interval is another where they are rare.
+fn failures(mut change: Change, before: &[Slice], after: &[Slice]) -> Change {
+    let share = |blocks: &[Slice]| Share {
+        events: blocks.iter().map(|block| block.errors).sum(),
+        of: blocks.iter().map(|block| block.calls).sum(),
+    };
+    let (before, after) = (share(before), share(after));
+    if before.events < RARE || after.events < RARE {
+        change.interval = rare::interval(before, after);
+    }
+    change
+}
+
 fn all(count: usize) -> Vec<usize> {
     (0..count).collect()
 }
@@ -166,13 +183,15 @@ pub(super) fn compare(before: &Figures, after: &Figures) -> Report {
         }),
         load: whole(load),
         query_time: query_time(before, after, &shared),
-        error_share: whole(|side, at| {
-            quotient(&side.all, &side.all, at, |all| all.errors as f64, |all| all.calls as f64)
-        }),
+        error_share: failures(whole(error_share_of), &one.all, &two.all),
         queries: shared.iter().map(|name| query(before, after, (&one, &two), name)).collect(),
         only_before: only(before, after),
         only_after: only(after, before),
     }
+}
+
+fn error_share_of(side: &Side, at: &[usize]) -> f64 {
+    quotient(&side.all, &side.all, at, |all| all.errors as f64, |all| all.calls as f64)
 }
 
 /// Mean latency at the first side's mix of calls.
@@ -203,6 +222,9 @@ fn query(before: &Figures, after: &Figures, sides: (&Side, &Side), name: &str) -
         change(one.len(), two.len(), |at| of(&one, sides.0, at), |at| of(&two, sides.1, at))
     };
     let quantile = |q: f64| change(&move |blocks, _, at| quantile(blocks, at, q));
+    let error_share = change(&|blocks, _, at| {
+        quotient(blocks, blocks, at, |block| block.errors as f64, |block| block.calls as f64)
+    });
     QueryReport {
         name: name.to_owned(),
         rate: change(&|blocks, side, at| {
@@ -214,9 +236,7 @@ fn query(before: &Figures, after: &Figures, sides: (&Side, &Side), name: &str) -
         p50: quantile(0.5),
         p95: quantile(0.95),
         p99: quantile(0.99),
-        error_share: change(&|blocks, _, at| {
-            quotient(blocks, blocks, at, |block| block.errors as f64, |block| block.calls as f64)
-        }),
+        error_share: failures(error_share, &one, &two),
     }
 }
 
@@ -297,11 +317,13 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let percent = |ratio: f64| format!("{:+.1}%", (ratio - 1.0) * 100.0);
         if !self.ratio.is_finite() {
-            return f.write_str(if self.after == self.before || self.after.is_nan() {
-                "none"
-            } else {
-                "new"
-            });
+            if self.after == self.before || self.after.is_nan() {
+                return f.write_str("none");
+            }
+            f.write_str("new")?;
+            let Some((low, _)) = self.interval else { return Ok(()) };
+            write!(f, " (at least {low:.1} times as much)")?;
+            return if self.is_clear() { Ok(()) } else { f.write_str(", not clear") };
         }
         f.write_str(&percent(self.ratio))?;
         match self.interval {

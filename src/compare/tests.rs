@@ -198,6 +198,64 @@ fn a_long_recording_keeps_its_sums_in_bounded_memory() {
     assert!(close(figures.queries["q"].iter().map(|slice| slice.seconds).sum(), 2_000.0));
 }
 
+/// Calls, by tick: what one query did in each stretch of the whole, however coarsely it is kept.
+#[test]
+fn many_queries_are_kept_more_coarsely_and_joined_by_and_by() {
+    let mut world = World::new();
+    let names: Vec<_> = (0..900).map(|at| format!("q{at}")).collect();
+    // A bucket of its own for each call.
+    let figures = world.record("many", 1_300, |world, tick| {
+        for (at, name) in names.iter().enumerate().filter(|(at, _)| (at + tick as usize) % 9 == 0) {
+            world.call(name, "", 1e-3 * 1.05_f64.powi((tick % 60) as i32 + (at % 7) as i32));
+        }
+    });
+    let cells = |slice: &figures::Slice| 4 + slice.buckets.len();
+    let all: usize = figures.queries.values().flatten().map(cells).sum();
+    assert!(all < 1 << 21, "{all}");
+    assert_eq!(figures.duration(), Duration::from_secs(1_300));
+    let slices = figures.seconds.len();
+    assert!((16..=600).contains(&slices), "{slices}");
+    for (at, name) in names.iter().enumerate() {
+        let query = &figures.queries[name];
+        assert!(query.len() <= slices, "{name}: {} of {slices}", query.len());
+        let calls: u64 = query.iter().map(|slice| slice.calls).sum();
+        let expected = (0..1_300).filter(|tick| (at + tick) % 9 == 0).count() as u64;
+        assert_eq!(calls, expected, "{name}");
+        // And none of them at another time than it was.
+        let length = figures.seconds[0] as u64;
+        let whole = query.iter().take(1_300 / length as usize);
+        for (slice, got) in whole.enumerate() {
+            let ticks = slice as u64 * length..(slice as u64 + 1) * length;
+            let made = ticks.filter(|tick| (at as u64 + tick) % 9 == 0).count() as u64;
+            assert_eq!(got.calls, made, "{name}, slice {slice} of {length} s");
+        }
+    }
+}
+
+#[test]
+fn failures_that_rise_from_none_have_an_interval() {
+    let mut world = World::new();
+    let mut record = |name: &str, failures: u64| {
+        world.record(name, 10, |world, tick| {
+            (0..100).for_each(|_| world.call("q", "", 0.01));
+            (0..u64::from(tick < failures)).for_each(|_| world.call("q", "io", 0.01));
+        })
+    };
+    let (none, one, many) = (record("none", 0), record("one", 1), record("many", 10));
+    let rises = none.compare(&many);
+    assert!(rises.error_share.is_clear() && rises.queries[0].error_share.is_clear(), "{rises}");
+    let (low, high) = rises.error_share.interval.unwrap();
+    assert!(low > 2.0 && high == f64::INFINITY, "{low}");
+    assert!(rises.to_string().contains("new (at least 2."), "{rises}");
+    let hardly = none.compare(&one).error_share;
+    assert!(!hardly.is_clear() && hardly.to_string().ends_with("not clear"), "{hardly}");
+    // To none they may have fallen by chance, too.
+    let falls = many.compare(&none).error_share;
+    assert!(falls.is_clear() && falls.ratio == 0.0, "{falls}");
+    assert!(falls.interval.is_some_and(|(low, high)| low == 0.0 && (0.1..0.5).contains(&high)));
+    assert_eq!(none.compare(&none).error_share.interval, None);
+}
+
 #[test]
 fn a_file_gives_back_what_was_saved_and_says_what_is_wrong_with_it() {
     let mut world = World::new();
