@@ -3,8 +3,9 @@
 //! database can take them; they wait, and each that waits holds its state.
 //!
 //! ```sh
-//! cargo run --release --example veltrix             # three runs, under a minute
-//! cargo run --release --example veltrix -- --fixed  # one of them: --alone, --watched, --fixed
+//! cargo run --release --example veltrix             # all of it, about a minute
+//! cargo run --release --example veltrix -- --fixed  # one run: --alone, --watched, --fixed
+//! cargo run --release --example veltrix -- --pooling
 //! cargo run --release --example veltrix -- --serve --fixed --port 8080   # for Locust or wrk
 //! ```
 //!
@@ -12,6 +13,8 @@
 //! - **watched**: highwater warns, calls the autoscaler's hook, lets what can wait wait, and its
 //!   budget refuses a state before the memory is taken.
 //! - **fixed**: configuration is read from disk by key, and orders go through a queue to one writer.
+//! - **pooling** (another story): a connection for each request against a pool of four, recorded
+//!   as two deployments are and compared (`highwater::compare`).
 //!
 //! The server is a child process in a memory cgroup of its own where this machine lets us make one,
 //! under `RLIMIT_AS` where not. Every figure printed was measured in the run it stands beside. Exits
@@ -25,6 +28,8 @@ mod config;
 mod database;
 #[cfg(unix)]
 mod load;
+#[cfg(unix)]
+mod pooling;
 #[cfg(unix)]
 mod queue;
 #[cfg(unix)]
@@ -82,14 +87,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let cage = cage::Inside { address_space, is_child: is("--child") };
         return server::run(mode, port, &cage);
     }
-    if modes.is_empty() {
+    let pooling = is("--pooling") || modes.is_empty();
+    if modes.is_empty() && !is("--pooling") {
         modes.extend(Mode::ALL);
     }
-    let all_three = modes.len() == Mode::ALL.len();
-    let outcomes = run::all(&modes)?;
-    report::print(&outcomes);
-    report::print_page();
-    let otherwise = if all_three { report::otherwise(&outcomes) } else { Vec::new() };
+    let mut otherwise = Vec::new();
+    if !modes.is_empty() {
+        let outcomes = run::all(&modes)?;
+        report::print(&outcomes);
+        report::print_page();
+        if modes.len() == Mode::ALL.len() {
+            otherwise = report::otherwise(&outcomes);
+        }
+    }
+    if pooling {
+        otherwise.extend(report::pooled_otherwise(&pooling::compare()?));
+    }
     for what in &otherwise {
         eprintln!("otherwise than told: {what}");
     }

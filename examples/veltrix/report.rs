@@ -122,3 +122,12 @@ pub(crate) fn otherwise(outcomes: &[Outcome]) -> Vec<String> {
     }
     wrong
 }
+
+/// The same of pooling: less load and less time, and both more than chance.
+pub(crate) fn pooled_otherwise(report: &highwater::compare::Report) -> Vec<String> {
+    let falls = |change: &highwater::compare::Change| change.is_clear() && change.ratio < 1.0;
+    let figures =
+        [(&report.load, "the load on the database"), (&report.query_time, "the time of queries")];
+    let not = figures.into_iter().filter(|(change, _)| !falls(change));
+    not.map(|(_, what)| format!("pooling did not cut {what}")).collect()
+}
