@@ -60,6 +60,10 @@ pub(crate) fn print(rows: &[Row]) {
     claim("metrics::histogram!, constant / exporter-prometheus", one(ours) / one(theirs), 0.4);
     claim("metrics::histogram!, 2 threads / 1", ours.nanos[1] / one(ours), 1.15);
     claim("1 in 16, ns", one(rows.get("timed", "highwater query, 1 in 16")), 6.0);
+    for text in ["48 bytes", "1,000 bytes"] {
+        let found = one(rows.get("by text", &format!("highwater queries.of, {text}")));
+        claim(&format!("a query's timer found by its text of {text}, ns"), found, 100.0);
+    }
     let pick = one(rows.get("1,000 series", "the pick alone"));
     let record = one(rows.get("1,000 series", "highwater histogram")) - pick;
     claim("record over 1,000 series, ns over the pick", record, 21.0);

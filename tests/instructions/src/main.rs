@@ -26,6 +26,8 @@ fn main() {
     let histogram = hw.histogram("histogram").build();
     let watch = hw.alert("Never").expect("the rule above");
     let recorder = hw.recorder();
+    let queries = hw.queries().system("postgresql").build();
+    let sql = "SELECT id, total FROM orders WHERE customer = $1";
     match case.as_str() {
         "timed" => (0..n).for_each(|_| query.time(|| black_box(()))),
         "try_timed" => (0..n).for_each(|_| {
@@ -36,6 +38,10 @@ fn main() {
         "counter" => (0..n).for_each(|_| counter.increment(black_box(1))),
         "watch" => (0..n).for_each(|_| {
             black_box(watch.is_firing());
+        }),
+        // A hit in the thread's own table.
+        "by_text" => (0..n).for_each(|_| {
+            black_box(queries.of(black_box(sql)));
         }),
         "macro" => metrics::with_local_recorder(&recorder, || {
             (0..n).for_each(|_| metrics::histogram!("macro", "a" => "b").record(black_box(1.5)));
