@@ -4,7 +4,7 @@
 
 use std::{
     error::Error,
-    path::{Path, PathBuf},
+    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
@@ -94,7 +94,7 @@ fn deployment(
     let request = |user: u32| {
         let tenant = database::tenant_of(user);
         settings.try_time(|| {
-            serve(&meter, &|connection| {
+            serve(&meter, &|connection: &Connection| {
                 for at in config::USED {
                     database::setting(connection, tenant, &config::key(at))?;
                 }
@@ -143,6 +143,6 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all::<&Path>(&self.0);
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

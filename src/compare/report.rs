@@ -320,10 +320,11 @@ impl fmt::Display for Change {
             if self.after == self.before || self.after.is_nan() {
                 return f.write_str("none");
             }
-            f.write_str("new")?;
-            let Some((low, _)) = self.interval else { return Ok(()) };
-            write!(f, " (at least {low:.1} times as much)")?;
-            return if self.is_clear() { Ok(()) } else { f.write_str(", not clear") };
+            return match self.interval {
+                Some((low, _)) if low > 1.0 => write!(f, "new (at least {low:.1} times as much)"),
+                Some(_) => f.write_str("new, not clear"),
+                None => f.write_str("new"),
+            };
         }
         f.write_str(&percent(self.ratio))?;
         match self.interval {

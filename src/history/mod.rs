@@ -200,7 +200,7 @@ impl History {
         let end = self.at.mono.as_secs_f64();
         let lately =
             (0..self.columns.len()).filter(move |at| end - self.columns.time(*at) <= within);
-        lately.map(|at| f64::from(line.at(at))).filter(|value| !value.is_nan())
+        lately.map(move |at| f64::from(line.at(at))).filter(|value| !value.is_nan())
     }
 
     /// What a line that adds up has gained within the last so many seconds.

@@ -207,7 +207,7 @@ fn pools(history: &History) -> impl Iterator<Item = &str> {
 
 /// The pools a query's connections come from.
 pub(super) fn pools_of<'a>(timing: &Timing, history: &'a History) -> impl Iterator<Item = &'a str> {
-    pools(history).filter(|pool| uses(timing, pool, history))
+    pools(history).filter(move |pool| uses(timing, pool, history))
 }
 
 /// Queries under way are who holds connections.

@@ -3,11 +3,12 @@
 use std::{
     io::{BufRead, BufReader, Write},
     process::{ChildStdin, ChildStdout, Command, Stdio},
+    time::Duration,
 };
 
 use highwater::{Highwater, alert, export::otlp, sample};
 
-use super::*;
+use super::{pairs::Run, server, transactions};
 
 pub(crate) struct Child {
     process: std::process::Child,

@@ -34,7 +34,7 @@ mod wrk;
 use std::time::Duration;
 
 use child::Child;
-use pairs::{Pairs, Run};
+use pairs::Pairs;
 use postgres::Postgres;
 use receiver::{Reaction, Receiver};
 

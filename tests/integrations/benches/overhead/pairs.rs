@@ -1,7 +1,5 @@
 //! Runs in pairs, and what they say.
 
-use super::*;
-
 /// One side loaded for a while.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {

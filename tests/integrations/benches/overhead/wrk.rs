@@ -1,8 +1,8 @@
 //! The load on the server: Debian's wrk.
 
-use std::{path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command, time::Duration};
 
-use super::*;
+use super::{child::Child, pairs::Run};
 
 const CONNECTIONS: &str = "16";
 
