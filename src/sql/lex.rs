@@ -181,11 +181,11 @@ impl<'a> Lexer<'a> {
                 Token::Literal
             }
             // The same, or a name.
-            (Some(_), Dialect::MySql | Dialect::SqlServer | Dialect::Other) => {
+            (Some(_), _) => {
                 self.stop();
                 Token::Literal
             }
-            (Some(_), Dialect::Sqlite) | (None, _) => self.parameter(),
+            (None, _) => self.parameter(),
         }
     }
 
@@ -212,26 +212,16 @@ impl<'a> Lexer<'a> {
         }
         self.word();
         if matches!(self.dialect, Dialect::Sqlite | Dialect::Other) {
-            // SQLite's names may go on like `::a(anything)`.
-            while self.dialect == Dialect::Sqlite && self.rest.starts_with("::") {
-                self.skip(2);
-                self.word();
+            // SQLite's names may go on like `::a(anything)`, which others call a cast.
+            let mut ahead = self.rest;
+            while let Some(name) = ahead.strip_prefix("::") {
+                ahead = name.trim_start_matches(is_word);
             }
-            if self.rest.starts_with('(') {
+            if ahead.starts_with('(') && !is_harmless(ahead, ')') {
                 self.stop();
             }
         }
         Token::Parameter
-    }
-
-    /// What is between this and the next `close`, if it means the same whether they are quotes or
-    /// not.
-    fn harmless(&self, close: char) -> bool {
-        self.rest[1..].find(close).is_some_and(|end| {
-            let within = &self.rest[1..=end];
-            !within.contains(['\'', '"', '`', '[', '\\', '$', '#'])
-                && !["--", "/*", "//"].iter().any(|comment| within.contains(comment))
-        })
     }
 
     fn word(&mut self) -> &'a str {
@@ -267,6 +257,16 @@ impl<'a> Lexer<'a> {
     }
 }
 
+/// Whether what is between the first character and the next `close` means the same whether they are
+/// quotes or not.
+fn is_harmless(text: &str, close: char) -> bool {
+    let within = text.get(1..).and_then(|rest| rest.split_once(close));
+    within.is_some_and(|(within, _)| {
+        !within.contains(['\'', '"', '`', '[', '\\', '$', '#'])
+            && !["--", "/*", "//"].iter().any(|comment| within.contains(comment))
+    })
+}
+
 /// Whatever is not ASCII is part of a name to most servers.
 fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii()
@@ -299,7 +299,7 @@ impl<'a> Iterator for Lexer<'a> {
             '`' => {
                 let quotes = match self.dialect {
                     Dialect::MySql | Dialect::Sqlite => true,
-                    Dialect::Other => self.harmless('`'),
+                    Dialect::Other => is_harmless(self.rest, '`'),
                     // An operator, if anything.
                     Dialect::PostgreSql | Dialect::SqlServer => false,
                 };
@@ -324,7 +324,7 @@ impl<'a> Iterator for Lexer<'a> {
                         Token::Literal
                     }
                 },
-                Dialect::Other if !self.harmless(']') => {
+                Dialect::Other if !is_harmless(self.rest, ']') => {
                     self.stop();
                     Token::Literal
                 }
