@@ -261,8 +261,10 @@ impl<'a> Lexer<'a> {
 /// quotes or not.
 fn is_harmless(text: &str, close: char) -> bool {
     let within = text.get(1..).and_then(|rest| rest.split_once(close));
-    within.is_some_and(|(within, _)| {
-        !within.contains(['\'', '"', '`', '[', '\\', '$', '#'])
+    within.is_some_and(|(within, after)| {
+        // Two of them would be one.
+        !after.starts_with(close)
+            && !within.contains(['\'', '"', '`', '[', '\\', '$', '#'])
             && !["--", "/*", "//"].iter().any(|comment| within.contains(comment))
     })
 }
