@@ -31,7 +31,8 @@ const WORKER: &str = "highwater.tokio.worker.stall";
 fn a_blocked_current_thread_runtime_is_reported_while_it_is_blocked() {
     let (fired, firing) = channel();
     let tick = Duration::from_secs(1);
-    let presets = rule::preset::all(tick).into_iter().filter(|rule| rule.name() == "RuntimeStalled");
+    let presets =
+        rule::preset::all(tick).into_iter().filter(|rule| rule.name() == "RuntimeStalled");
     let builder = presets.fold(Highwater::builder("tokio").without_presets(), |builder, rule| {
         builder.rule(rule.warm_up(Duration::ZERO))
     });
