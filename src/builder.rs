@@ -483,6 +483,10 @@ impl Builder {
             sinks.retain(|sink| kept.iter().any(|name| name == sink.name()));
         }
         sinks.extend(self.bridges);
+        if export.is_some() && !sinks.iter().any(|sink| sink.name() == "log") {
+            // Else it might be told by the very way that fails, and by no other.
+            sinks.push(alert::to_log_of(rule::preset::DELIVERY_FAILING));
+        }
         let mut samplers: Vec<Box<dyn Sampler>> = vec![
             Box::new(sample::process()),
             Box::new(sample::system()),

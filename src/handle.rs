@@ -149,7 +149,10 @@ impl Highwater {
     }
 
     fn engine(&self) -> Option<&Engine> {
-        self.0.running.as_ref().map(|running| &running.engine)
+        let engine = self.0.running.as_ref().map(|running| &running.engine)?;
+        // Where the tick thread was refused, nobody else can try again.
+        engine.revive();
+        Some(engine)
     }
 
     fn know(&self, name: &str) -> Result<(), UnknownAlert> {

@@ -139,6 +139,8 @@ pub const SIGNAL: &str = "signal";
 pub const EXPORT_SENT: &str = "highwater.export.sent";
 /// Requests a receiver refused for good, by `signal`.
 pub const EXPORT_REFUSED: &str = "highwater.export.refused";
+/// Of them those since the receiver took one, by `signal`.
+pub const EXPORT_REFUSED_IN_A_ROW: &str = "highwater.export.refused.in_a_row";
 /// Time since a receiver last took a request, or since the start, in seconds, by `signal`.
 pub const EXPORT_SUCCESS_AGE: &str = "highwater.export.success.age";
 /// Time between two pushes of metrics, in seconds: longer than asked for while a receiver throttles.

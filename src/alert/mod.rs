@@ -27,8 +27,8 @@ pub(crate) use remote::Speaker;
 #[cfg(any(feature = "alertmanager", feature = "webhook", feature = "otel-sdk-0-33"))]
 pub(crate) use remote::{Left, Remote};
 pub(crate) use silence::{Filed, Recurring, Silences, parse_file as parse_silence_file};
-pub(crate) use sink::Habits;
 #[cfg(test)]
 pub(crate) use sink::testing;
+pub(crate) use sink::{Habits, to_log_of};
 pub(crate) use verdict::Ledger;
 pub(crate) use watch::{Reading, Watches};

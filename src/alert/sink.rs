@@ -163,6 +163,14 @@ pub fn to_log() -> Sink {
     })
 }
 
+/// Writes the alerts of one rule to the [`log`] facade, whoever else is told.
+pub(crate) fn to_log_of(rule: &'static str) -> Sink {
+    let mut log = to_log();
+    Sink::of_groups("log", move |transitions| {
+        transitions.first().is_none_or(|one| &*one.rule.name != rule) || log.deliver(transitions)
+    })
+}
+
 /// How many of one group are in the log.
 const LOGGED: usize = 3;
 

@@ -16,7 +16,7 @@ use super::{
     errand::Errand,
     launch::Launch,
     mailbox::{Mail, Mailbox},
-    stop::Stop,
+    stop::{Ended, Stop},
     telemetry::{Losses, count},
 };
 use crate::{
@@ -173,7 +173,17 @@ impl Drop for Actors {
 impl Shared {
     fn work(&self, number: u64) {
         let mut calls = number << 32;
-        while let Some((sink, transitions)) = self.next() {
+        loop {
+            // Nothing in there should panic. If it does all the same, the next is still told.
+            let next = match catch_unwind(AssertUnwindSafe(|| self.next())) {
+                Ok(next) => next,
+                Err(_) => {
+                    count(&self.losses.sink_panicked);
+                    log::error!("highwater: keeping a transition panicked: no sink is told of it");
+                    continue;
+                }
+            };
+            let Some((sink, transitions)) = next else { break };
             calls += 1;
             self.call.store(calls, Ordering::Relaxed);
             self.deliver(&self.sinks[sink].1, &transitions);
@@ -184,8 +194,8 @@ impl Shared {
             }
             self.call.store(0, Ordering::Relaxed);
         }
+        let _ended = Ended(&self.stop, NAME);
         self.finish();
-        self.stop.ended(NAME);
     }
 
     /// What remote sinks have not delivered yet: all of them at once, within the deadline.
@@ -249,7 +259,9 @@ mod tests {
     fn start(sinks: Vec<Sink>) -> (Actors, Arc<Losses>, Arc<Stop>, Moment) {
         let (losses, stop) = (Arc::<Losses>::default(), Arc::<Stop>::default());
         let now = Clock::system().now();
-        (Actors::start(sinks, None, losses.clone(), stop.clone(), now), losses, stop, now)
+        let actors = Actors::start(sinks, None, losses.clone(), stop.clone(), now);
+        actors.launch().retry();
+        (actors, losses, stop, now)
     }
 
     fn one(name: &str) -> Notification {

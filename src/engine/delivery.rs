@@ -30,6 +30,7 @@ struct LaneSeries {
     sent: Gauge,
     retried: Gauge,
     refused: Gauge,
+    refused_in_a_row: Gauge,
     queued: Gauge,
     queued_bytes: Gauge,
     oldest: Gauge,
@@ -45,6 +46,11 @@ impl Delivery {
             (name::EXPORT_SENT, "{request}", "Requests a receiver took."),
             (name::EXPORT_RETRIES, "{request}", "Attempts that failed and were made again."),
             (name::EXPORT_REFUSED, "{request}", "Requests a receiver refused for good."),
+            (
+                name::EXPORT_REFUSED_IN_A_ROW,
+                "{request}",
+                "Requests refused for good since one was taken.",
+            ),
             (name::EXPORT_QUEUE_SIZE, "{request}", "Requests waiting to be taken."),
             (name::EXPORT_QUEUE_BYTES, "By", "Bytes of the requests waiting to be taken."),
             (name::EXPORT_QUEUE_AGE, "s", "Age of the oldest data waiting to be taken."),
@@ -72,6 +78,7 @@ impl Delivery {
                 sent: registry.observed_counter(name::EXPORT_SENT, &signal),
                 retried: registry.observed_counter(name::EXPORT_RETRIES, &signal),
                 refused: registry.observed_counter(name::EXPORT_REFUSED, &signal),
+                refused_in_a_row: registry.gauge(name::EXPORT_REFUSED_IN_A_ROW, &signal),
                 queued: registry.gauge(name::EXPORT_QUEUE_SIZE, &signal),
                 queued_bytes: registry.gauge(name::EXPORT_QUEUE_BYTES, &signal),
                 oldest: registry.gauge(name::EXPORT_QUEUE_AGE, &signal),
@@ -97,6 +104,7 @@ impl Delivery {
             for (gauge, lost) in series.lost.iter().zip(lane.dropped) {
                 gauge.set(lost as f64);
             }
+            series.refused_in_a_row.set(lane.refused_in_a_row as f64);
             series.queued.set(lane.load.requests as f64);
             series.queued_bytes.set(lane.load.bytes as f64);
             series.oldest.set(lane.load.oldest.map_or(0.0, age));

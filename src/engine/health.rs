@@ -5,7 +5,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{export::otlp, transport::Dropped};
+use super::telemetry::Losses;
+use crate::{export::otlp, sync::Ordering, transport::Dropped};
 
 /// How an instance fares at one moment; from [`Highwater::health`](crate::Highwater::health).
 ///
@@ -51,7 +52,8 @@ pub struct Delivery {
     /// Requests refused for good.
     pub refused: u64,
     /// Data points and log records lost, by reason: `queue_full`, `expired`, `damaged`, `refused`,
-    /// `rejected`, `shutdown`.
+    /// `rejected`, `shutdown`; and what never became a request because the disk kept the thread that
+    /// makes them: `export_interval` counts intervals of metrics, `alert_queue_full` transitions.
     pub dropped: Vec<(&'static str, u64)>,
     /// When a receiver last took a request.
     pub last_success: Option<SystemTime>,
@@ -62,7 +64,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    pub(super) fn of(health: &otlp::Health, now: SystemTime) -> Self {
+    pub(super) fn of(health: &otlp::Health, losses: &Losses, now: SystemTime) -> Self {
         let report = health.report();
         let [alerts, metrics] = report.lanes;
         Self {
@@ -77,7 +79,12 @@ impl Delivery {
                 .map(|why| {
                     (why.as_str(), alerts.dropped[why as usize] + metrics.dropped[why as usize])
                 })
-                .into(),
+                .into_iter()
+                .chain([
+                    ("export_interval", losses.export_interval.load(Ordering::Relaxed)),
+                    ("alert_queue_full", losses.alert_queue_full.load(Ordering::Relaxed)),
+                ])
+                .collect(),
             last_success: report.last_success,
             last_error: health.last_error(),
             interval: health.interval(),

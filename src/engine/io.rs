@@ -1,8 +1,9 @@
-//! The `highwater-io` thread: it encodes what the tick thread hands over and talks to the
-//! receivers. The [`Courier`] is the tick thread's end of it, and never waits.
+//! The `highwater-io` thread: it encodes what the tick thread hands over and keeps it, on disk where
+//! there is a spool, and sees to it that it is sent. It waits for no receiver: who does is an
+//! [`Outlet`]. The [`Courier`] is the tick thread's end of it, and never waits.
 
 use std::{
-    thread,
+    panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
 };
 
@@ -10,24 +11,27 @@ use super::{
     errand::Errand,
     launch::Launch,
     mailbox::{Mail, Mailbox},
-    stop::Stop,
+    outlet::Outlet,
+    stop::{Ended, Stop},
     telemetry::{Losses, count},
 };
 use crate::{
     clock::Moment,
-    export::otlp::{Exporter, Health, Interrupt, Step},
+    export::otlp::{Exporter, Health, Step},
     registry::{Collector, Snapshot},
     sync::Arc,
 };
 
 pub(super) const NAME: &str = "highwater-io";
 
-/// Snapshots there are: one being encoded, the others waiting behind a slow receiver.
+/// Snapshots there are: one being encoded, the others waiting behind a slow disk.
 const SNAPSHOTS: usize = 3;
 /// How many transitions wait.
 const TRANSITIONS: usize = 1_024;
 /// Longer than any attempt's own time-out.
 const FAR: Duration = Duration::from_secs(3_600);
+/// Of the time a shutdown leaves, what is kept for counting what was not delivered.
+const MARGIN: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 enum Parcel {
@@ -60,22 +64,23 @@ impl Courier {
         now: Moment,
         losses: Arc<Losses>,
         stop: Arc<Stop>,
-    ) -> (Self, Interrupt) {
+    ) -> Self {
         let boxes = Arc::new(Boxes {
-            parcels: Mailbox::new(SNAPSHOTS + TRANSITIONS),
+            // One more for the last, which need not wait for a free one.
+            parcels: Mailbox::new(SNAPSHOTS + 1 + TRANSITIONS),
             free: Mailbox::new(SNAPSHOTS),
         });
         for _ in 0..SNAPSHOTS {
             _ = boxes.free.push(Box::new(Snapshot::new(now)));
         }
-        let (health, interrupt) = (exporter.health().clone(), exporter.interrupt());
+        let health = exporter.health().clone();
         let due = now.mono + exporter.phase();
-        let theirs = boxes.clone();
+        let worker = Worker::new(exporter, boxes.clone(), losses.clone());
         let launch = Launch::new(NAME, move || {
-            Worker { exporter, boxes: theirs, batch: Vec::new() }.run(&stop);
-            stop.ended(NAME);
+            let _ended = Ended(&stop, NAME);
+            worker.run(&stop);
         });
-        (Self { boxes, losses, launch, health, due }, interrupt)
+        Self { boxes, losses, launch, health, due }
     }
 
     /// The thread behind it.
@@ -103,12 +108,21 @@ impl Courier {
         self.boxes.free.len() == SNAPSHOTS
     }
 
-    pub(super) fn snapshot(&self, collector: &Collector) {
-        let Some(mut snapshot) = self.boxes.free.take() else {
+    fn snapshot(&self, collector: &Collector) {
+        match self.boxes.free.take() {
+            Some(snapshot) => self.hand_over(snapshot, collector),
             // Sums are cumulative: the next interval carries what this one would have.
-            count(&self.losses.export_interval);
-            return;
-        };
+            None => count(&self.losses.export_interval),
+        }
+    }
+
+    /// The last, which no later one makes up for.
+    pub(super) fn last_snapshot(&self, collector: &Collector, at: Moment) {
+        let free = self.boxes.free.take();
+        self.hand_over(free.unwrap_or_else(|| Box::new(Snapshot::new(at))), collector);
+    }
+
+    fn hand_over(&self, mut snapshot: Box<Snapshot>, collector: &Collector) {
         collector.snapshot(&mut snapshot);
         if let Err(Parcel::Snapshot(snapshot)) = self.boxes.parcels.push(Parcel::Snapshot(snapshot))
         {
@@ -124,36 +138,56 @@ impl Drop for Courier {
     }
 }
 
-/// By when an attempt has to be over. Once a stop is asked for, what is left of the time is for
+/// By when all attempts have to be over. Once a stop is asked for, what is left of the time is for
 /// counting what was not delivered.
 fn deadline(stop: &Stop, now: Instant) -> Instant {
     let left = stop.deadline().map_or(FAR, |at| at.saturating_duration_since(now));
-    now + left - (left / 2).min(Duration::from_millis(100))
+    now + left - (left / 2).min(MARGIN)
 }
 
 struct Worker {
     exporter: Exporter,
+    outlets: Vec<Outlet>,
     boxes: Arc<Boxes>,
+    losses: Arc<Losses>,
     /// Transitions to go together.
     batch: Vec<Arc<Errand>>,
 }
 
 impl Worker {
+    fn new(mut exporter: Exporter, boxes: Arc<Boxes>, losses: Arc<Losses>) -> Self {
+        let senders = exporter.take_senders().into_iter();
+        let outlets = senders.map(|sender| Outlet::new(sender, losses.clone())).collect();
+        Self { exporter, outlets, boxes, losses, batch: Vec::new() }
+    }
+
     fn run(mut self, stop: &Stop) {
         loop {
-            let now = Instant::now();
-            // One attempt at most, then what came in meanwhile: alerts overtake metrics.
-            let wait = match self.exporter.send_next(now, deadline(stop, now)) {
-                Step::Tried => Some(now),
-                Step::Wait(time) => Some(now + time),
-                Step::Idle | Step::OutOfTime => None,
-            };
+            let wait = self.send();
             match self.boxes.parcels.wait(wait) {
                 Mail::Message(parcel) => self.take_in(parcel),
                 Mail::TimedOut => {}
                 Mail::Closed => return self.finish(stop),
             }
         }
+    }
+
+    /// Wakes whoever sends. When to come again, if that is known here: where no thread can be had
+    /// one attempt at a time is made by this one.
+    fn send(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        self.guarded(|worker| worker.exporter.recover(now));
+        let report = self.exporter.health().report();
+        let waits = |outlet: &&Outlet| report.lanes[outlet.lane() as usize].load.requests > 0;
+        let mut again = None;
+        for outlet in self.outlets.iter().filter(waits).filter(|outlet| !outlet.wake()) {
+            let at = match outlet.step(now, now + FAR) {
+                Step::Wait(time) => now + time,
+                _ => now,
+            };
+            again = Some(again.map_or(at, |earliest: Instant| earliest.min(at)));
+        }
+        again
     }
 
     /// Encodes a parcel and whatever else has come.
@@ -163,30 +197,43 @@ impl Worker {
             match parcel {
                 Parcel::Alert(errand) => self.batch.push(errand),
                 Parcel::Snapshot(snapshot) => {
-                    self.exporter.intake().metrics(&snapshot);
+                    self.guarded(|worker| worker.exporter.intake().metrics(&snapshot));
                     _ = self.boxes.free.push(snapshot);
                 }
             }
             next = self.boxes.parcels.take();
         }
-        if !self.batch.is_empty() {
-            Errand::keep(&self.batch, &self.exporter.intake());
-            self.batch.clear();
+        let batch = std::mem::take(&mut self.batch);
+        if !batch.is_empty() {
+            self.guarded(|worker| Errand::keep(&batch, &worker.exporter.intake()));
+        }
+        self.batch = batch;
+        self.batch.clear();
+    }
+
+    /// Nothing in there should panic. If it does all the same, the next still goes.
+    fn guarded(&mut self, work: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err()
+            && self.losses.export_panicked.fetch_add(1, crate::sync::Ordering::Relaxed) == 0
+        {
+            log::error!("highwater: what is to be pushed panicked when it was encoded or kept");
         }
     }
 
     /// One more round for everything, as long as there is time.
     fn finish(mut self, stop: &Stop) {
-        let deadline = deadline(stop, Instant::now());
-        self.exporter.hurry();
-        loop {
-            let now = Instant::now();
-            match self.exporter.send_next(now, deadline) {
-                Step::Tried => {}
-                Step::Idle => return,
-                Step::Wait(time) if now + time < deadline => thread::sleep(time),
-                Step::Wait(_) | Step::OutOfTime => break,
-            }
+        let now = Instant::now();
+        let deadline = deadline(stop, now);
+        self.outlets.iter().for_each(|outlet| outlet.close(deadline));
+        // An attempt that began before has its own time-out; what waits behind it has to be tried.
+        let nearly = deadline - (deadline.saturating_duration_since(now) / 4).min(MARGIN);
+        for outlet in self.outlets.iter().filter(|outlet| !outlet.wait_for_end(nearly)) {
+            outlet.cut();
+        }
+        for outlet in &self.outlets {
+            // Whoever still waits for the network is left behind: neither a connection attempt nor a
+            // name's look-up can be cut short.
+            outlet.wait_for_end(deadline + MARGIN / 4);
         }
         // What is on disk is not lost: the next process sends it.
         let lost = self.exporter.abandon();
@@ -198,5 +245,35 @@ impl Worker {
             let last_error = self.exporter.health().last_error();
             stop.left_undelivered(lost, last_error.unwrap_or_else(|| "out of time".to_owned()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Clock,
+        export::otlp::{self, Resource},
+        registry::Registry,
+        sync::Ordering,
+    };
+
+    #[test]
+    fn the_last_snapshot_goes_though_all_are_in_use() {
+        let nothing = |_: &str| None;
+        let settings = otlp::to("http://127.0.0.1:9").resolve(&nothing).0.unwrap();
+        let exporter = Exporter::new(settings, &Resource::new("shop", [], &nothing).0).unwrap();
+        let (now, losses) = (Clock::system().now(), Arc::<Losses>::default());
+        // Its thread never comes.
+        let courier = Courier::start(exporter, now, losses.clone(), Arc::default());
+        let collector = Collector::new(Arc::new(Registry::new(100)), now);
+        let lost = || losses.export_interval.load(Ordering::Relaxed);
+        for _ in 0..SNAPSHOTS + 1 {
+            courier.snapshot(&collector);
+        }
+        assert_eq!(lost(), 1);
+        courier.last_snapshot(&collector, now);
+        assert_eq!(lost(), 1);
+        assert_eq!(courier.boxes.parcels.len(), SNAPSHOTS + 1);
     }
 }

@@ -27,16 +27,15 @@ struct State {
 }
 
 impl Launch {
-    /// Tries at once; a refusal is in the log.
+    /// Starts nothing yet: see [`retry`](Self::retry).
     pub(super) fn new(name: &'static str, work: impl FnOnce() + Send + 'static) -> Self {
         let work: Arc<Mutex<Option<Work>>> = Arc::new(Mutex::new(Some(Box::new(work))));
         let state = State { work, started: false, refused: None };
-        let launch = Self { name, state: Arc::new(Mutex::new(state)) };
-        launch.retry();
-        launch
+        Self { name, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Tries again if it was refused a while ago. Costs a free lock where it runs.
+    /// Tries to start it, unless it runs or was refused just now; a refusal is in the log. Costs a
+    /// free lock where it runs.
     pub(super) fn retry(&self) {
         let mut state = self.state.lock();
         let pauses = state.refused.as_ref().is_some_and(|(_, at)| at.elapsed() < PAUSE);
@@ -61,7 +60,8 @@ impl Launch {
             Err(why) => {
                 if state.refused.is_none() {
                     log::error!(
-                        "highwater: the thread {:?} cannot be started, trying again every {PAUSE:?}: {why}",
+                        "highwater: the thread {:?} cannot be started: {why}; it is tried again after {PAUSE:?} by the \
+                         next round, or, without rounds, when the instance is asked for its health or an alert",
                         self.name
                     );
                 }

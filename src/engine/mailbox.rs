@@ -71,7 +71,7 @@ impl<T> Mailbox<T> {
         }
     }
 
-    #[cfg(all(test, unix))]
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.state.lock().waiting.len()
     }

@@ -1,9 +1,10 @@
 //! The one loop: sample → collect → evaluate → publish, once a tick, on a thread of our own.
 //!
-//! Three threads at most. `highwater` ticks and never waits for the other two: `highwater-act`
-//! tells the sinks, `highwater-io` talks to the network and the disk; each has a bounded mailbox,
-//! and what does not fit is counted. The latter two exist only where there is something for them
-//! to do.
+//! Three threads. `highwater` ticks and never waits for the other two: `highwater-act` tells the
+//! sinks, `highwater-io` encodes what is to be pushed and keeps it; each has a bounded mailbox, and
+//! what does not fit is counted. The latter two exist only where there is something for them to do.
+//! Whoever waits for the network lives only while there is something to send: `highwater-send`, one
+//! for each signal.
 
 mod act;
 mod delivery;
@@ -16,6 +17,7 @@ mod launch;
 mod mailbox;
 #[cfg(all(test, unix))]
 mod outage;
+mod outlet;
 mod publish;
 mod pulse;
 mod readers;
@@ -52,7 +54,7 @@ use crate::{
     clock::Clock,
     compare::Recordings,
     export::{
-        otlp::{self, Exporter, Interrupt},
+        otlp::{self, Exporter},
         prometheus::Exposition,
     },
     history,
@@ -187,12 +189,11 @@ pub(crate) struct Engine {
     delivery: Option<Arc<otlp::Health>>,
     /// Where the threads are.
     process: u32,
-    /// Cuts off a request that would outlast a shutdown.
-    interrupt: Option<Interrupt>,
 }
 
 impl Engine {
-    /// Starts always: a thread that is refused is told of and tried again.
+    /// Starts always: a thread that is refused is told of and tried again, by the tick thread; itself
+    /// when the instance is next asked for something.
     pub(crate) fn start(mut plan: Plan) -> Self {
         let shared = Arc::new(Shared::new(plan.registry, plan.exposition));
         shared.silences.maintain(plan.maintenance);
@@ -213,12 +214,12 @@ impl Engine {
             threads.push(started.launch().clone());
             actors = Some(started);
         }
-        let (mut courier, mut interrupt, mut delivery) = (None, None, None);
+        let (mut courier, mut delivery) = (None, None);
         if let Some(exporter) = plan.export {
             delivery = Some(exporter.health().clone());
-            let (ours, theirs) = Courier::start(exporter, now, losses.clone(), shared.stop.clone());
-            threads.push(ours.launch().clone());
-            (courier, interrupt) = (Some(ours), Some(theirs));
+            let started = Courier::start(exporter, now, losses.clone(), shared.stop.clone());
+            threads.push(started.launch().clone());
+            courier = Some(started);
         }
         let ticker = Ticker::new(
             shared.clone(),
@@ -241,8 +242,17 @@ impl Engine {
         );
         let clock = plan.clock.clone();
         threads.insert(0, Launch::new(tick::NAME, move || tick::run(ticker, &clock)));
+        // The first first: it tries again for the others.
+        threads.iter().for_each(Launch::retry);
         let (clock, tick, process) = (plan.clock, plan.tick, std::process::id());
-        Self { shared, threads, clock, tick, delivery, process, interrupt }
+        Self { shared, threads, clock, tick, delivery, process }
+    }
+
+    /// Tries again, after a while, to start what was refused. Costs free locks.
+    pub(crate) fn revive(&self) {
+        if !self.is_forked() {
+            self.threads.iter().for_each(Launch::retry);
+        }
     }
 
     pub(crate) fn tick(&self) -> Duration {
@@ -268,19 +278,16 @@ impl Engine {
             problems.push(ShutdownError::Forked.to_string());
             return Health { problems, ..Health::default() };
         }
-        for thread in &self.threads {
-            thread.retry();
-            problems.extend(thread.refusal());
-        }
+        self.revive();
+        problems.extend(self.threads.iter().filter_map(Launch::refusal));
         let last_tick = self.shared.pulse.age(self.clock.now());
         if let Some(age) = last_tick.filter(|age| *age > STALLED.max(self.tick * 5)) {
             problems.push(format!("no round for {:.0} s", age.as_secs_f64()));
         }
         problems.extend(self.shared.pulse.failing());
         let delivery = self.delivery.as_ref().map(|health| {
-            let error = health.disk_error();
-            problems.extend(error.map(|why| format!("requests wait in memory only: {why}")));
-            Delivery::of(health, self.clock.now().wall)
+            problems.extend(health.disk_error());
+            Delivery::of(health, &self.shared.losses, self.clock.now().wall)
         });
         Health { last_tick, problems, delivery }
     }
@@ -297,8 +304,6 @@ impl Engine {
         }
         let deadline = Instant::now().checked_add(timeout);
         self.shared.stop.request(deadline);
-        // Leaves the io thread time to count what a request that was cut off had not delivered.
-        let nearly = deadline.map(|at| at - (timeout / 4).min(Duration::from_millis(200)));
         let mut missing = None;
         for thread in &self.threads {
             if !thread.settle() {
@@ -306,11 +311,6 @@ impl Engine {
                 continue;
             }
             let thread = thread.name;
-            if !self.shared.stop.wait_for_end(thread, nearly)
-                && let Some(interrupt) = &self.interrupt
-            {
-                interrupt.cut();
-            }
             if !self.shared.stop.wait_for_end(thread, deadline) {
                 return Err(ShutdownError::Deadline { thread, timeout });
             }

@@ -7,24 +7,24 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{BufRead, BufReader, Write},
     process::{Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::AtomicBool,
     time::{Duration, Instant, SystemTime},
 };
 
 use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point::Value};
 
 use self::receiver::{Reaction, Receiver};
-use super::{Shared, io::Courier, stop::Stop, tick};
+use super::{Shared, io::Courier, stop::Stop, telemetry::Losses, tick};
 use crate::{
     clock::Moment,
     export::{
-        otlp::{self, Exporter, Resource},
+        otlp::{self, Exporter, Health, Resource},
         prometheus::Exposition,
     },
     name::Labels,
     registry::Registry,
     rule::Evaluator,
-    sync::Arc,
+    sync::{Arc, Ordering},
     transport::spool::tests::Directory,
 };
 
@@ -49,16 +49,18 @@ struct Service {
     ticker: tick::Ticker,
     registry: Arc<Registry>,
     stop: Arc<Stop>,
+    losses: Arc<Losses>,
+    health: Arc<Health>,
     origin: u64,
     first_push: Duration,
 }
 
 impl Service {
-    fn start(url: &str, directory: &str, origin: u64) -> Self {
+    fn start(url: &str, directory: &str, origin: u64, timeout: Duration) -> Self {
         let config = otlp::to(url)
             .spool(otlp::spool(directory))
             .interval(Duration::from_secs(INTERVAL))
-            .timeout(Duration::from_secs(5));
+            .timeout(timeout);
         let nothing = |_: &str| None;
         let (settings, _) = config.resolve(&nothing);
         let (resource, _) = Resource::new("shop", [], &nothing);
@@ -70,7 +72,8 @@ impl Service {
         let stop = shared.stop.clone();
         let losses = shared.losses.clone();
         let now = moment(origin, origin);
-        let (courier, _) = Courier::start(exporter, now, losses.clone(), stop.clone());
+        let (ours, theirs) = (losses.clone(), health.clone());
+        let courier = Courier::start(exporter, now, losses.clone(), stop.clone());
         let ticker = tick::Ticker::new(
             shared,
             tick::Parts {
@@ -81,7 +84,7 @@ impl Service {
                 rules: Evaluator::new(Vec::new(), Duration::from_secs(INTERVAL)).unwrap(),
                 actors: None,
                 courier: Some(courier),
-                health: Some(health),
+                health: Some(theirs),
                 silence_file: None,
                 history: crate::history::History::shared(Duration::from_secs(INTERVAL), now),
                 tick: Duration::from_secs(INTERVAL),
@@ -90,7 +93,7 @@ impl Service {
                 now,
             },
         );
-        Self { ticker, registry, stop, origin, first_push }
+        Self { ticker, registry, stop, losses: ours, health, origin, first_push }
     }
 
     /// One round; returns when its interval is in the spool, if there was one.
@@ -122,7 +125,7 @@ fn child() {
     let arguments: Vec<_> = arguments.split(' ').collect();
     let second = |at: usize| arguments[at].parse::<u64>().unwrap();
     let (from, to) = (second(2), second(3));
-    let mut service = Service::start(arguments[0], arguments[1], from);
+    let mut service = Service::start(arguments[0], arguments[1], from, Duration::from_secs(5));
     let mut out = std::io::stdout();
     for seconds in (from..=to).step_by(INTERVAL as usize) {
         service.tick(seconds);
@@ -220,4 +223,30 @@ fn an_hour_without_a_receiver_and_two_kills_lose_nothing_that_was_spooled() {
     assert!(spooled > 350, "{spooled} intervals were spooled");
     // What arrived beside it was spooled and not yet said when the kill came.
     assert!(arrived.len() <= spooled + 2, "{} arrived of {spooled}", arrived.len());
+}
+
+#[test]
+fn a_receiver_that_never_answers_keeps_no_interval_from_the_spool() {
+    let directory = Directory::new();
+    let receiver = Receiver::always(Reaction::NeverAnswers);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let begin = now / INTERVAL * INTERVAL - 600;
+    // The first attempt lasts longer than this test.
+    let timeout = Duration::from_secs(600);
+    let place = directory.0.display().to_string();
+    let mut service = Service::start(&receiver.url(), &place, begin, timeout);
+    for round in 0..30 {
+        service.tick(begin + round * INTERVAL);
+        if round == 5 {
+            receiver.wait_for(1);
+        }
+    }
+    let lost = service.losses.export_interval.load(Ordering::Relaxed);
+    let load = service.health.report().load;
+    assert_eq!(receiver.received().len(), 1, "one attempt, which goes on");
+    assert_eq!(lost, 0);
+    // But for what came before the first push.
+    assert!((28..=30).contains(&load.requests), "{load:?}");
+    assert_eq!(service.health.disk_error(), None);
+    service.stop.request(Some(Instant::now()));
 }

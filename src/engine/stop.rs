@@ -81,6 +81,15 @@ struct State {
     undelivered: Option<(u64, String)>,
 }
 
+/// Tells that a thread has ended, however it does.
+pub(super) struct Ended<'a>(pub(super) &'a Stop, pub(super) &'static str);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.ended(self.1);
+    }
+}
+
 impl State {
     fn wanted(&mut self) -> Option<Wake> {
         if self.requested {

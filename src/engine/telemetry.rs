@@ -35,10 +35,12 @@ pub(super) struct Losses {
     pub(super) name_clash: AtomicU64,
     /// A tick panicked half-way.
     pub(super) tick_panicked: AtomicU64,
+    /// What is pushed panicked on its way, and was lost or waits.
+    pub(super) export_panicked: AtomicU64,
 }
 
 impl Losses {
-    fn each(&self) -> [(&'static str, &AtomicU64); 8] {
+    fn each(&self) -> [(&'static str, &AtomicU64); 9] {
         [
             ("sink_queue_full", &self.sink_queue_full),
             ("sink_refused", &self.sink_refused),
@@ -48,6 +50,7 @@ impl Losses {
             ("export_interval", &self.export_interval),
             ("name_clash", &self.name_clash),
             ("tick_panicked", &self.tick_panicked),
+            ("export_panicked", &self.export_panicked),
         ]
     }
 }

@@ -291,7 +291,7 @@ impl Ticker {
         self.shared.registry.retire();
         self.collector.collect(at);
         if let Some(courier) = &mut self.courier {
-            courier.snapshot(&self.collector);
+            courier.last_snapshot(&self.collector, at);
         }
     }
 

@@ -6,7 +6,9 @@
 //! during a call, on the caller's thread.
 //!
 //! Between calls nobody listens to the connection, so the other side may have closed it
-//! meanwhile: a call that fails on a connection used before is made once more on a new one.
+//! meanwhile: one that was used before is listened to for a moment first, and a call that surely
+//! was not processed is made on a new one. Any other call that fails is its caller's to repeat, as
+//! the other side may have taken it.
 
 use std::{
     fmt,
@@ -20,7 +22,7 @@ use base64::Engine as _;
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
 use prost::Message;
-use tokio::{net::TcpStream, runtime::Runtime, sync::Notify};
+use tokio::{net::TcpStream, runtime::Runtime, sync::Notify, task::JoinHandle};
 use ureq::http::{HeaderMap, Request as HttpRequest, Uri};
 
 use super::{Encoding, Fault, Tls, http::ANSWER_CAP, lookup::Lookup};
@@ -67,10 +69,33 @@ pub(crate) mod code {
     pub(crate) const UNAUTHENTICATED: u32 = 16;
 }
 
+/// How long a connection that was used before is listened to: what has been said on it meanwhile is
+/// in this machine already.
+const LISTEN: Duration = Duration::from_millis(1);
+
+/// A connection and the task that drives it while a call is under way.
+struct Connection {
+    send: SendRequest<Bytes>,
+    driver: JoinHandle<()>,
+}
+
+/// Why a call failed.
+enum Failure {
+    /// It cannot have been processed: the connection was over before it.
+    Unprocessed,
+    Fault(Fault),
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
 /// Connects, keeps its connection, can be interrupted from another thread.
 pub(crate) struct Client {
     runtime: Option<Runtime>,
-    connection: Mutex<Option<SendRequest<Bytes>>>,
+    connection: Mutex<Option<Connection>>,
     lookup: Lookup,
     cut: Arc<Notify>,
     #[cfg(feature = "grpc-tls")]
@@ -122,15 +147,21 @@ impl Client {
             return Err(Fault::Impossible("closed".into()));
         };
         let mut connection = self.connection.lock();
-        if let Some(known) = connection.take() {
-            let again = self.bounded(runtime, deadline, timeout, exchange(known, &uri, request));
-            match again {
+        if let Some(mut known) = connection.take() {
+            let again = async {
+                // Nothing else tells apart what is closed already from what closes under the call.
+                if tokio::time::timeout(LISTEN, &mut known.driver).await.is_ok() {
+                    return Err(Failure::Unprocessed);
+                }
+                exchange(known, &uri, request).await
+            };
+            match self.bounded(runtime, deadline, timeout, again) {
                 Ok((answer, known)) => {
                     *connection = Some(known);
                     return Ok(answer);
                 }
-                Err(Fault::Connection(_)) => {}
-                Err(fault) => return Err(fault),
+                Err(Failure::Unprocessed) => {}
+                Err(Failure::Fault(fault)) => return Err(fault),
             }
         }
         let left = deadline.saturating_duration_since(Instant::now());
@@ -140,9 +171,14 @@ impl Client {
             let new = self.connect(&uri, &addresses).await?;
             exchange(new, &uri, request).await
         };
-        let (answer, new) = self.bounded(runtime, deadline, timeout, fresh)?;
-        *connection = Some(new);
-        Ok(answer)
+        match self.bounded(runtime, deadline, timeout, fresh) {
+            Ok((answer, new)) => {
+                *connection = Some(new);
+                Ok(answer)
+            }
+            Err(Failure::Unprocessed) => Err(Fault::Connection("it closes the connection".into())),
+            Err(Failure::Fault(fault)) => Err(fault),
+        }
     }
 
     /// Runs `work` until it ends, the deadline comes, or the call is cut off.
@@ -151,20 +187,20 @@ impl Client {
         runtime: &Runtime,
         deadline: Instant,
         timeout: Duration,
-        work: impl Future<Output = Result<T, Fault>>,
-    ) -> Result<T, Fault> {
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         runtime.block_on(async {
             let mut cut = pin!(self.cut.notified());
             let mut work = pin!(work);
             let either = poll_fn(|context| {
                 if cut.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(Err(Fault::Connection("interrupted".into())));
+                    return Poll::Ready(Err(Fault::Interrupted.into()));
                 }
                 work.as_mut().poll(context)
             });
             tokio::time::timeout_at(deadline.into(), either)
                 .await
-                .unwrap_or(Err(Fault::TimedOut(timeout)))
+                .unwrap_or(Err(Fault::TimedOut(timeout).into()))
         })
     }
 
@@ -172,7 +208,7 @@ impl Client {
         &self,
         uri: &Uri,
         addresses: &[std::net::SocketAddr],
-    ) -> Result<SendRequest<Bytes>, Fault> {
+    ) -> Result<Connection, Fault> {
         let stream = TcpStream::connect(addresses).await.map_err(connection_fault)?;
         stream.set_nodelay(true).map_err(connection_fault)?;
         if uri.scheme_str() != Some("https") {
@@ -211,20 +247,26 @@ fn connection_fault(error: impl fmt::Display) -> Fault {
 
 async fn handshake(
     stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-) -> Result<SendRequest<Bytes>, Fault> {
+) -> Result<Connection, Fault> {
     let (send, connection) = h2::client::handshake(stream).await.map_err(connection_fault)?;
     // Driven while a call is under way; its end shows in the call.
-    tokio::spawn(connection);
-    Ok(send)
+    let driver = tokio::spawn(async { drop(connection.await) });
+    Ok(Connection { send, driver })
+}
+
+/// Whether the other side says that it did not look at the call: RFC 9113, 6.8 and 8.7.
+fn is_unprocessed(error: &h2::Error) -> bool {
+    let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    error.is_remote() && (error.is_go_away() || refused)
 }
 
 /// One call; gives the connection back.
 async fn exchange(
-    send: SendRequest<Bytes>,
+    Connection { send, driver }: Connection,
     uri: &Uri,
     request: Request<'_>,
-) -> Result<(Answer, SendRequest<Bytes>), Fault> {
-    let mut send = send.ready().await.map_err(connection_fault)?;
+) -> Result<(Answer, Connection), Failure> {
+    let mut send = send.ready().await.map_err(|_| Failure::Unprocessed)?;
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let scheme = uri.scheme_str().unwrap_or("http");
     let mut head = HttpRequest::post(format!("{scheme}://{authority}{}", request.method));
@@ -239,14 +281,17 @@ async fn exchange(
         head = head.header("grpc-encoding", encoding);
     }
     let head = head.body(()).map_err(|error| Fault::Impossible(error.to_string()))?;
-    let (response, mut stream) = send.send_request(head, false).map_err(connection_fault)?;
-    let sent = stream.send_data(frame(request)?, true);
+    let frame = frame(request)?;
+    let (response, mut stream) =
+        send.send_request(head, false).map_err(|_| Failure::Unprocessed)?;
+    let sent = stream.send_data(frame, true);
     let answer = answer(response).await;
     match (answer, sent) {
-        (Ok(answer), _) => Ok((answer, send)),
+        (Ok(answer), _) => Ok((answer, Connection { send, driver })),
         // What the other side said, if anything, is worth more than that it hung up.
-        (Err(fault), Ok(())) => Err(fault),
-        (Err(_), Err(error)) => Err(connection_fault(error)),
+        (Err(failure), Ok(())) => Err(failure),
+        (Err(Failure::Unprocessed), _) => Err(Failure::Unprocessed),
+        (Err(_), Err(error)) => Err(connection_fault(error).into()),
     }
 }
 
@@ -261,8 +306,12 @@ fn frame(request: Request<'_>) -> Result<Bytes, Fault> {
     Ok(frame.freeze())
 }
 
-async fn answer(response: h2::client::ResponseFuture) -> Result<Answer, Fault> {
-    let (head, mut stream) = response.await.map_err(connection_fault)?.into_parts();
+async fn answer(response: h2::client::ResponseFuture) -> Result<Answer, Failure> {
+    let response = response.await.map_err(|error| match is_unprocessed(&error) {
+        true => Failure::Unprocessed,
+        false => connection_fault(error).into(),
+    })?;
+    let (head, mut stream) = response.into_parts();
     // An error may come in the head alone.
     if let Some(answer) = status(&head.headers) {
         return Ok(answer);
@@ -277,7 +326,7 @@ async fn answer(response: h2::client::ResponseFuture) -> Result<Answer, Fault> {
         let _ = stream.flow_control().release_capacity(data.len());
         body.extend_from_slice(&data);
         if body.len() as u64 > ANSWER_CAP {
-            return Err(Fault::Connection("its answer does not end".into()));
+            return Err(Fault::Connection("its answer does not end".into()).into());
         }
     }
     let trailers = stream.trailers().await.map_err(connection_fault)?;

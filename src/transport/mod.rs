@@ -24,6 +24,9 @@ pub(crate) enum Fault {
     /// Not connected, cut off, or another protocol spoken there.
     #[error("{0}")]
     Connection(String),
+    #[error("interrupted")]
+    #[cfg_attr(not(feature = "grpc"), allow(dead_code))]
+    Interrupted,
     /// No attempt can succeed.
     #[error("{0}")]
     Impossible(String),

@@ -9,6 +9,12 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// The longest wait a receiver can impose: a slip of its pen must not silence us for days.
 pub(crate) const LONGEST_IMPOSED: Duration = Duration::from_secs(600);
 
+/// How long a request waits that fails while its receiver takes others, after so many failures of
+/// that kind.
+pub(crate) fn alone(failures: u32) -> Duration {
+    FIRST.saturating_mul(1 << failures.min(10)).min(LONGEST_IMPOSED)
+}
+
 /// How long to wait after how many failures in a row. Between half of the exponential step and the
 /// whole of it, so that a fleet that failed together does not come back together.
 #[derive(Debug)]

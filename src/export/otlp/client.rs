@@ -1,9 +1,9 @@
 //! Sending.
 //!
-//! Owned by the `highwater-io` thread. Nothing here sleeps: [`Exporter::send_next`] makes at most
-//! one attempt and says when to come again, so its thread can turn to new alerts (which overtake
-//! all metrics) or stop in between. A request leaves the queue when the receiver took it or refused
-//! it for good; with anything else it stays, its timestamps unchanged.
+//! Each lane has a [`Sender`] of its own, so that no receiver delays what goes to another. Nothing
+//! here sleeps: [`Sender::step`] makes at most one attempt and says when to come again, so its
+//! thread can stop in between. A request leaves the queue when the receiver took it or refused it
+//! for good; with anything else it stays, its timestamps unchanged.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,41 +19,42 @@ use super::{
 use crate::{export::otlp::Protocol, transport::grpc};
 use crate::{
     sync::Arc,
-    transport::{Dropped, Fault, Lane, Parcel, http, retry::Backoff},
+    transport::{Dropped, Fault, Lane, Parcel, http, queue::Next, retry::Backoff},
 };
 
 /// How often the spool is searched for what other processes left.
 const RECOVERY: Duration = Duration::from_secs(10);
-/// Between two requests of a backlog, so that a receiver that has just come back is not trampled
-/// by a fleet: an hour of the default interval drains in 18 s.
-const PACE: Duration = Duration::from_millis(50);
-/// Sends what its [`Intake`] keeps.
+
+/// What is to be sent, and who sends it.
 #[derive(Debug)]
 pub(crate) struct Exporter {
     intake: Intake,
-    /// By [`Lane`].
-    routes: [Option<Route>; 2],
-    cadence: Cadence,
+    /// Alerts' first.
+    senders: Vec<Sender>,
     /// How long after the start metrics are pushed first.
     phase: Duration,
     /// When the spool was last searched for what others left.
     recovered: Option<Instant>,
-    /// No backlog before.
-    paced: Option<Instant>,
-    hurried: bool,
 }
 
-/// One lane's receiver and how it fares.
+/// Sends what one lane of an [`Intake`] keeps.
 #[derive(Debug)]
-struct Route {
+pub(crate) struct Sender {
+    lane: Lane,
+    intake: Intake,
     target: Target,
     client: Client,
     backoff: Backoff,
     /// No attempt before.
     not_before: Option<Instant>,
+    /// The request of the attempt under way.
+    under_way: Option<u64>,
+    /// Of metrics.
+    cadence: Cadence,
+    hurried: bool,
 }
 
-/// What [`Exporter::send_next`] did.
+/// What [`Sender::step`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// One attempt was made, well or badly: call again.
@@ -68,10 +69,7 @@ pub(crate) enum Step {
 
 /// Cuts off the request under way.
 #[derive(Debug, Clone)]
-pub(crate) struct Interrupt(Vec<Cut>);
-
-#[derive(Debug, Clone)]
-enum Cut {
+pub(crate) enum Interrupt {
     Http(http::Interrupt),
     #[cfg(feature = "grpc")]
     Grpc(grpc::Interrupt),
@@ -79,12 +77,10 @@ enum Cut {
 
 impl Interrupt {
     pub(crate) fn cut(&self) {
-        for cut in &self.0 {
-            match cut {
-                Cut::Http(http) => http.cut(),
-                #[cfg(feature = "grpc")]
-                Cut::Grpc(grpc) => grpc.cut(),
-            }
+        match self {
+            Self::Http(http) => http.cut(),
+            #[cfg(feature = "grpc")]
+            Self::Grpc(grpc) => grpc.cut(),
         }
     }
 }
@@ -94,16 +90,26 @@ impl Exporter {
     /// What is wrong with the certificates.
     pub(crate) fn new(settings: Settings, resource: &Resource) -> Result<Self, String> {
         let intake = Intake::new(&settings, resource);
-        let [alerts, metrics] = settings.targets;
-        let routes = [Route::new(alerts)?, Route::new(metrics)?];
+        let mut senders = Vec::new();
+        for (lane, target) in Lane::ALL.into_iter().zip(settings.targets) {
+            let Some(target) = target else { continue };
+            senders.push(Sender {
+                lane,
+                intake: intake.clone(),
+                client: Client::new(&target)?,
+                target,
+                backoff: Backoff::new(random_u128() as u64),
+                not_before: None,
+                under_way: None,
+                cadence: Cadence::new(settings.interval),
+                hurried: false,
+            });
+        }
         Ok(Self {
             intake,
-            routes,
-            cadence: Cadence::new(settings.interval),
+            senders,
             phase: cadence::phase(resource.instance_id(), settings.interval),
             recovered: None,
-            paced: None,
-            hurried: false,
         })
     }
 
@@ -117,67 +123,114 @@ impl Exporter {
         &self.intake.shared().health
     }
 
-    pub(crate) fn interrupt(&self) -> Interrupt {
-        Interrupt(self.routes.iter().flatten().map(|route| route.client.interrupt()).collect())
-    }
-
     /// Where to hand in, from any thread.
     pub(crate) fn intake(&self) -> Intake {
         self.intake.clone()
     }
 
-    /// Makes at most one attempt, alerts first, done by `deadline`. Now and then it reads what dead
-    /// processes left, the first time too.
-    pub(crate) fn send_next(&mut self, now: Instant, deadline: Instant) -> Step {
+    /// Those who send, to be given a thread each.
+    pub(crate) fn take_senders(&mut self) -> Vec<Sender> {
+        std::mem::take(&mut self.senders)
+    }
+
+    /// Now and then, reads what dead processes left; the first time at once.
+    pub(crate) fn recover(&mut self, now: Instant) {
         if self.recovered.is_none_or(|at| now.saturating_duration_since(at) >= RECOVERY) {
             self.recovered = Some(now);
             self.intake.shared().with_queue(|queue| queue.recover());
         }
+    }
+
+    /// One step of the first sender that has something to do, for those who drive it by hand.
+    pub(crate) fn send_next(&mut self, now: Instant, deadline: Instant) -> Step {
+        self.recover(now);
         let mut wait: Option<Duration> = None;
-        for lane in Lane::ALL {
-            let Some(route) = &self.routes[lane as usize] else { continue };
-            let Some(picked) = self.intake.shared().with_queue(|queue| queue.pick(lane)) else {
-                continue;
-            };
-            let paced = self.paced.filter(|_| !picked.is_fresh);
-            let until = route.not_before.max(paced);
-            let remaining = until.map(|at| at.saturating_duration_since(now));
-            if let Some(remaining) = remaining.filter(|remaining| !remaining.is_zero()) {
-                wait = Some(wait.map_or(remaining, |least| least.min(remaining)));
-                continue;
+        for sender in &mut self.senders {
+            match sender.step(now, deadline) {
+                Step::Idle => {}
+                Step::Wait(time) => wait = Some(wait.map_or(time, |least| least.min(time))),
+                step => return step,
             }
-            let timeout = route.target.timeout.min(deadline.saturating_duration_since(now));
-            if timeout.is_zero() {
-                return Step::OutOfTime;
-            }
-            let started = Instant::now();
-            let verdict = route.attempt(lane, &picked.parcel, timeout);
-            let now = now + started.elapsed();
-            if !picked.is_fresh && !self.hurried {
-                self.paced = Some(now + PACE);
-            }
-            if lane == Lane::Metrics && picked.is_fresh {
-                self.keep_time(&verdict, now);
-            }
-            self.conclude(lane, picked.id, verdict, now);
-            return Step::Tried;
         }
         wait.map_or(Step::Idle, Step::Wait)
     }
 
-    /// Forgets all waits, for one more attempt before the end; a backlog is not paced any more.
+    /// See [`Sender::hurry`].
+    #[cfg(test)]
     pub(crate) fn hurry(&mut self) {
-        self.hurried = true;
-        self.paced = None;
-        for route in self.routes.iter_mut().flatten() {
-            route.not_before = None;
-        }
+        self.senders.iter_mut().for_each(Sender::hurry);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn interrupt(&self, lane: Lane) -> Interrupt {
+        let mut senders = self.senders.iter();
+        senders.find(|sender| sender.lane == lane).expect("a receiver").interrupt()
     }
 
     /// Gives up what still waits in memory, and says how many requests that were; what is on disk
     /// is for the next process.
     pub(crate) fn abandon(&mut self) -> u64 {
         self.intake.shared().with_queue(|queue| queue.abandon())
+    }
+}
+
+impl Sender {
+    pub(crate) fn lane(&self) -> Lane {
+        self.lane
+    }
+
+    pub(crate) fn interrupt(&self) -> Interrupt {
+        self.client.interrupt()
+    }
+
+    /// Makes at most one attempt, done by `deadline`.
+    pub(crate) fn step(&mut self, now: Instant, deadline: Instant) -> Step {
+        let shared = self.intake.shared();
+        // Before the disk is read for nothing.
+        let left = self.not_before.map(|at| at.saturating_duration_since(now));
+        if let Some(left) = left.filter(|left| !left.is_zero()) {
+            let waits = shared.with_queue(|queue| queue.load(self.lane).requests) > 0;
+            return if waits { Step::Wait(left) } else { Step::Idle };
+        }
+        let paced = if self.hurried { None } else { shared.pace.not_before(self.lane) };
+        let picked = match shared.with_queue(|queue| queue.pick(self.lane, now, paced)) {
+            Next::Request(picked) => picked,
+            Next::Wait(wait) => return Step::Wait(wait),
+            Next::Nothing => return Step::Idle,
+        };
+        let timeout = self.target.timeout.min(deadline.saturating_duration_since(now));
+        if timeout.is_zero() {
+            return Step::OutOfTime;
+        }
+        if !picked.is_fresh && !self.hurried && !shared.pace.take(self.lane, now) {
+            // The other lane was first.
+            return Step::Wait(Duration::from_millis(1));
+        }
+        let started = Instant::now();
+        self.under_way = Some(picked.id);
+        let verdict = self.attempt(&picked.parcel, timeout);
+        self.under_way = None;
+        let now = now + started.elapsed();
+        if self.lane == Lane::Metrics && picked.is_fresh {
+            self.keep_time(&verdict, now);
+        }
+        self.conclude(picked.id, verdict, now);
+        Step::Tried
+    }
+
+    /// Forgets all waits, for one more attempt before the end; a backlog is not paced any more.
+    pub(crate) fn hurry(&mut self) {
+        self.hurried = true;
+        self.not_before = None;
+        self.intake.shared().with_queue(|queue| queue.hurry());
+    }
+
+    /// A [`step`](Self::step) panicked: what it was about waits, as if it had failed.
+    pub(crate) fn panicked(&mut self, now: Instant) {
+        self.not_before = Some(now + self.backoff.failed(None));
+        if let Some(id) = self.under_way.take() {
+            self.intake.shared().with_queue(|queue| queue.failed(self.lane, id, now));
+        }
     }
 
     /// Pushes less often while the receiver throttles.
@@ -197,14 +250,12 @@ impl Exporter {
         });
     }
 
-    fn conclude(&mut self, lane: Lane, id: u64, verdict: Verdict, now: Instant) {
-        let Some(route) = &mut self.routes[lane as usize] else { return };
-        let (shared, url) = (self.intake.shared(), &route.target.url);
+    fn conclude(&mut self, id: u64, verdict: Verdict, now: Instant) {
+        let (lane, shared, url) = (self.lane, self.intake.shared(), &self.target.url);
         match verdict {
             Verdict::Accepted { rejected, words, unclear } => {
-                route.backoff.succeeded();
-                route.not_before = None;
-                let items = shared.with_queue(|queue| queue.remove(lane, id)).into();
+                self.backoff.succeeded();
+                let items = shared.with_queue(|queue| queue.settle(lane, id)).into();
                 let rejected = rejected.min(items);
                 shared.health.sent(lane, items - rejected, SystemTime::now());
                 shared.health.dropped(lane, Dropped::Rejected, rejected);
@@ -219,9 +270,9 @@ impl Exporter {
                 }
             }
             Verdict::Later { asked, words, .. } => {
-                let wait = route.backoff.failed(asked);
-                route.not_before = Some(now + wait);
-                shared.with_queue(|queue| queue.failed(lane, id));
+                let wait = self.backoff.failed(asked);
+                self.not_before = Some(now + wait);
+                shared.with_queue(|queue| queue.failed(lane, id, now));
                 shared.health.retried(lane);
                 let line = format!("{url}: {words}");
                 shared.health.error(&line);
@@ -230,9 +281,8 @@ impl Exporter {
                 });
             }
             Verdict::Refused { words } => {
-                route.backoff.succeeded();
-                route.not_before = None;
-                let items = shared.with_queue(|queue| queue.remove(lane, id)).into();
+                self.backoff.succeeded();
+                let items = shared.with_queue(|queue| queue.settle(lane, id)).into();
                 shared.health.refused(lane, items);
                 let line = format!("{url} refused a request for good: {words}");
                 shared.health.error(&line);
@@ -242,17 +292,8 @@ impl Exporter {
             }
         }
     }
-}
 
-impl Route {
-    fn new(target: Option<Target>) -> Result<Option<Self>, String> {
-        let Some(target) = target else { return Ok(None) };
-        let client = Client::new(&target)?;
-        let backoff = Backoff::new(random_u128() as u64);
-        Ok(Some(Self { target, client, backoff, not_before: None }))
-    }
-
-    fn attempt(&self, lane: Lane, parcel: &Parcel, timeout: Duration) -> Verdict {
+    fn attempt(&self, parcel: &Parcel, timeout: Duration) -> Verdict {
         match &self.client {
             Client::Http(client) => {
                 let request = http::Request {
@@ -262,18 +303,18 @@ impl Route {
                     encoding: parcel.encoding.header(),
                     body: &parcel.body,
                 };
-                client.post(request, timeout).map(|answer| answer::of_http(lane, &answer))
+                client.post(request, timeout).map(|answer| answer::of_http(self.lane, &answer))
             }
             #[cfg(feature = "grpc")]
             Client::Grpc(client) => {
                 let request = grpc::Request {
                     url: &self.target.url,
-                    method: answer::method(lane),
+                    method: answer::method(self.lane),
                     headers: &self.target.headers,
                     encoding: parcel.encoding,
                     body: &parcel.body,
                 };
-                client.call(request, timeout).map(|answer| answer::of_grpc(lane, &answer))
+                client.call(request, timeout).map(|answer| answer::of_grpc(self.lane, &answer))
             }
         }
         .unwrap_or_else(|fault| match fault {
@@ -300,11 +341,11 @@ impl Client {
         }
     }
 
-    fn interrupt(&self) -> Cut {
+    fn interrupt(&self) -> Interrupt {
         match self {
-            Self::Http(client) => Cut::Http(client.interrupt()),
+            Self::Http(client) => Interrupt::Http(client.interrupt()),
             #[cfg(feature = "grpc")]
-            Self::Grpc(client) => Cut::Grpc(client.interrupt()),
+            Self::Grpc(client) => Interrupt::Grpc(client.interrupt()),
         }
     }
 }

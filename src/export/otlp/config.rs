@@ -422,8 +422,15 @@ impl Config {
                 return None;
             }
             let mut tls = self.tls.clone();
-            tls.roots = tls.roots.or_else(|| signal.tls.roots.clone());
-            tls.client = tls.client.or_else(|| signal.tls.client.clone());
+            let (named, mistakes) = env::tls(env, lane);
+            tls.roots = tls.roots.or(named.roots);
+            tls.client = tls.client.or(named.client);
+            for mistake in mistakes {
+                // A general variable's is met once a signal.
+                if !warnings.contains(&mistake) {
+                    warnings.push(mistake);
+                }
+            }
             Some(Target {
                 protocol,
                 url,

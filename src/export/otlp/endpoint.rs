@@ -69,9 +69,21 @@ pub(crate) fn is_loopback(url: &str) -> bool {
 }
 
 pub(crate) fn is_credential(header: &str) -> bool {
-    ["authorization", "cookie", "api-key", "apikey", "token", "secret", "password"]
-        .iter()
-        .any(|word| header.contains(word))
+    const WORDS: [&str; 11] = [
+        // `authorization`, `proxy-authorization`, `x-auth-key`.
+        "auth",
+        "cookie",
+        "api-key",
+        "apikey",
+        "access-key",
+        "ingestion-key",
+        "token",
+        "secret",
+        "password",
+        "credential",
+        "honeycomb-team",
+    ];
+    WORDS.iter().any(|word| header.contains(word))
 }
 
 pub(crate) fn check_header(setting: &str, name: &str, value: &str) -> Option<Error> {

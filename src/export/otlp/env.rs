@@ -72,7 +72,6 @@ pub(super) struct Signal {
     pub(super) headers: Vec<(String, String)>,
     pub(super) timeout: Option<Duration>,
     pub(super) compression: Option<Compression>,
-    pub(super) tls: Tls,
 }
 
 /// `protocol` is the one set in code, which decides how addresses are read.
@@ -125,6 +124,14 @@ pub(super) fn read(env: &Env<'_>, protocol: Option<Protocol>) -> Variables {
         explicit,
         warnings,
     }
+}
+
+/// The certificates for a signal that goes somewhere, whoever said where, and the mistakes in them;
+/// else no file is read and none is missed.
+pub(super) fn tls(env: &Env<'_>, lane: Lane) -> (Tls, Vec<Error>) {
+    let mut reader = Reader { env, protocol: None, warnings: Vec::new() };
+    let tls = reader.tls(lane);
+    (tls, reader.warnings)
 }
 
 struct Reader<'a> {
@@ -200,9 +207,7 @@ impl Reader<'_> {
             .text(&[&own(otel::OTEL_EXPORTER_OTLP_HEADERS), otel::OTEL_EXPORTER_OTLP_HEADERS])
             .map(|(name, value)| self.headers(name, &value))
             .unwrap_or_default();
-        // Without an endpoint of this signal's no file is read and none is missed.
-        let tls = if endpoint.is_some() { self.tls(lane) } else { Tls::default() };
-        Signal { disabled, protocol, endpoint, headers, timeout, compression, tls }
+        Signal { disabled, protocol, endpoint, headers, timeout, compression }
     }
 
     fn endpoint(&mut self, lane: Lane, protocol: Protocol) -> Option<String> {
@@ -262,12 +267,22 @@ impl Reader<'_> {
                 .ok()
         };
         let roots = file(OTEL_EXPORTER_OTLP_CERTIFICATE);
-        let client = match (
-            file(OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE),
-            file(OTEL_EXPORTER_OTLP_CLIENT_KEY),
-        ) {
+        let chain = file(OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE);
+        let key = file(OTEL_EXPORTER_OTLP_CLIENT_KEY);
+        let client = match (chain, key) {
             (Some(chain), Some(key)) => Some((chain, key)),
-            _ => None,
+            (None, None) => None,
+            (Some(_), None) => {
+                let lacks = format!("set without a readable {OTEL_EXPORTER_OTLP_CLIENT_KEY}");
+                self.warn(OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE, lacks, "both or neither");
+                None
+            }
+            (None, Some(_)) => {
+                let lacks =
+                    format!("set without a readable {OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE}");
+                self.warn(OTEL_EXPORTER_OTLP_CLIENT_KEY, lacks, "both or neither");
+                None
+            }
         };
         let tls = Tls { roots, client };
         match check_tls(&tls) {

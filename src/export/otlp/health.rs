@@ -1,4 +1,4 @@
-//! How delivery fares. Written by the `highwater-io` thread, read by the tick thread and by users.
+//! How delivery fares. Written by those who send, read by the tick thread and by users.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +16,7 @@ struct Counts {
     sent_items: AtomicU64,
     retried: AtomicU64,
     refused: AtomicU64,
+    refused_in_a_row: AtomicU64,
     unclear: AtomicU64,
     dropped: [AtomicU64; Dropped::ALL.len()],
 }
@@ -52,6 +53,8 @@ pub(crate) struct LaneReport {
     pub(crate) retried: u64,
     /// Requests refused for good.
     pub(crate) refused: u64,
+    /// Of them those since one was taken.
+    pub(crate) refused_in_a_row: u64,
     /// Requests taken with an answer that is not OTLP's: perhaps nobody who speaks OTLP took them.
     pub(crate) unclear: u64,
     /// Data points or log records lost, by [`Dropped`].
@@ -106,6 +109,7 @@ impl Health {
     pub(super) fn sent(&self, lane: Lane, items: u64, at: SystemTime) {
         add(&self.lanes[lane as usize].sent, 1);
         add(&self.lanes[lane as usize].sent_items, items);
+        self.lanes[lane as usize].refused_in_a_row.store(0, Ordering::Relaxed);
         self.last.lock().success[lane as usize] = Some(at);
     }
 
@@ -119,6 +123,7 @@ impl Health {
 
     pub(super) fn refused(&self, lane: Lane, items: u64) {
         add(&self.lanes[lane as usize].refused, 1);
+        add(&self.lanes[lane as usize].refused_in_a_row, 1);
         self.dropped(lane, Dropped::Refused, items);
     }
 
@@ -134,9 +139,7 @@ impl Health {
         self.disk_bytes.store(queue.disk_bytes(), Ordering::Relaxed);
         let mut last = self.last.lock();
         last.loads = Lane::ALL.map(|lane| queue.load(lane));
-        if last.disk_error.as_deref() != queue.disk_error() {
-            last.disk_error = queue.disk_error().map(str::to_owned);
-        }
+        last.disk_error = queue.disk_error();
     }
 
     /// Reads all figures, without allocating; what is counted while it is read may be in or not.
@@ -149,6 +152,7 @@ impl Health {
                 sent_items: get(&counts.sent_items),
                 retried: get(&counts.retried),
                 refused: get(&counts.refused),
+                refused_in_a_row: get(&counts.refused_in_a_row),
                 unclear: get(&counts.unclear),
                 dropped: Dropped::ALL.map(|why| get(&counts.dropped[why as usize])),
                 load: last.loads[lane],
@@ -173,7 +177,7 @@ impl Health {
         self.last.lock().error.clone()
     }
 
-    /// Why the spool cannot be used at present.
+    /// What the spool cannot do at present, and why.
     pub(crate) fn disk_error(&self) -> Option<String> {
         self.last.lock().disk_error.clone()
     }

@@ -44,6 +44,7 @@ pub(super) struct Shared {
     encoder: Mutex<encode::Encoder>,
     queue: Mutex<Queue>,
     pub(super) health: Arc<Health>,
+    pub(super) pace: Pace,
     spoken: Mutex<[Spoken; Topic::COUNT]>,
 }
 
@@ -64,9 +65,9 @@ impl Intake {
                 settings.interval,
                 settings.disk.as_ref().map(|disk| disk.bytes),
             )),
+            pace: Pace::default(),
             spoken: Mutex::default(),
         };
-        shared.with_queue(|_| ());
         Self(Arc::new(shared))
     }
 
@@ -143,7 +144,7 @@ impl Shared {
     fn tell_note(&self, note: Note) {
         match note {
             Note::DiskFailed(what) => {
-                let line = format!("the spool cannot be used, requests wait in memory: {what}");
+                let line = format!("the spool: {what}");
                 self.health.error(&line);
                 self.say(Topic::Disk, Instant::now(), || line);
             }
@@ -159,17 +160,52 @@ impl Shared {
 
     /// Logs, at most once a topic and [`LOG_INTERVAL`].
     pub(super) fn say(&self, topic: Topic, now: Instant, line: impl FnOnce() -> String) {
-        let spoken = &mut self.spoken.lock()[topic as usize];
-        if spoken.at.is_some_and(|at| now.saturating_duration_since(at) < LOG_INTERVAL) {
-            spoken.kept_back += 1;
-            return;
-        }
-        spoken.at = Some(now);
-        match std::mem::take(&mut spoken.kept_back) {
+        let kept_back = {
+            let spoken = &mut self.spoken.lock()[topic as usize];
+            if spoken.at.is_some_and(|at| now.saturating_duration_since(at) < LOG_INTERVAL) {
+                spoken.kept_back += 1;
+                return;
+            }
+            spoken.at = Some(now);
+            std::mem::take(&mut spoken.kept_back)
+        };
+        // Without the lock: it is the service's logger that runs now.
+        match kept_back {
             0 => log::warn!("highwater: {}", line()),
             more => log::warn!("highwater: {} (and {more} more like it)", line()),
         }
     }
+}
+
+/// Between two requests of a backlog, so that a receiver that has just come back is not trampled by
+/// a fleet: an hour of the default interval drains in 22 s.
+const PACE: Duration = Duration::from_millis(50);
+/// Metrics wait so much longer, so that alerts go first.
+const COURTESY: Duration = Duration::from_millis(10);
+
+/// When a backlog goes on, that of both lanes taken together.
+#[derive(Debug, Default)]
+pub(super) struct Pace(Mutex<Option<Instant>>);
+
+impl Pace {
+    /// No request of the lane's backlog before.
+    pub(super) fn not_before(&self, lane: Lane) -> Option<Instant> {
+        self.0.lock().map(|at| at + courtesy(lane))
+    }
+
+    /// One request goes now, unless the other lane's has meanwhile.
+    pub(super) fn take(&self, lane: Lane, now: Instant) -> bool {
+        let mut next = self.0.lock();
+        let is_due = next.is_none_or(|at| at + courtesy(lane) <= now);
+        if is_due {
+            *next = Some(now + PACE);
+        }
+        is_due
+    }
+}
+
+fn courtesy(lane: Lane) -> Duration {
+    if lane == Lane::Metrics { COURTESY } else { Duration::ZERO }
 }
 
 /// What is logged, each with its own limit.

@@ -9,9 +9,10 @@
 //!
 //! Metrics go to `/v1/metrics`, cumulative, histograms as base-2 exponential ones; transitions of
 //! alerts go to `/v1/logs` as log records named
-//! [`highwater.alert.transition`](crate::semconv::ALERT_TRANSITION), ahead of any metrics. All of
-//! it happens on the `highwater-io` thread: a receiver that is slow, down or talks nonsense delays
-//! nothing else.
+//! [`highwater.alert.transition`](crate::semconv::ALERT_TRANSITION). Requests are made and kept on the
+//! `highwater-io` thread and sent on one for each of the two signals, which lives while there is
+//! something to send: a receiver that is slow, down or talks nonsense delays nothing else, and
+//! alerts wait for no metrics.
 //!
 //! # Which receiver needs which settings
 //!
@@ -19,8 +20,8 @@
 //!
 //! | receiver | settings |
 //! |---|---|
-//! | VictoriaMetrics 1.145 | [`to`]`("http://…:8428/opentelemetry")`; it takes gzip and zstd over HTTP, shows exponential histograms as `vmrange` buckets, and data of an outage at their own time within its retention. `-opentelemetry.usePrometheusNaming` gives the names dashboards expect. Delta is stored raw: leave it cumulative |
-//! | rotel 0.0.1a15 | HTTP at port 4318 or gRPC at 4317, gzip or none: zstd over HTTP is answered 400 |
+//! | VictoriaMetrics 1.145 | [`metrics_endpoint`](Config::metrics_endpoint)`("http://…:8428/opentelemetry/v1/metrics")`; it takes no log records (400, so a base address would have every transition refused and `DeliveryFailing` fire). It takes gzip and zstd over HTTP, shows exponential histograms as `vmrange` buckets, and data of an outage at their own time within its retention. `-opentelemetry.usePrometheusNaming` gives the names dashboards expect. Delta is stored raw: leave it cumulative |
+//! | rotel 0.0.1a15 | HTTP at port 4318 or gRPC at 4317, metrics and log records, gzip or none: zstd over HTTP is answered 400, so every request is refused |
 //! | Prometheus 3 (read, not run: Debian's build has no OTLP receiver) | [`metrics_endpoint`](Config::metrics_endpoint)`("http://…:9090/api/v1/otlp/v1/metrics")`, cumulative only: delta is dropped with a 200. It takes no log records. `out_of_order_time_window` must cover the longest outage that is to be filled in |
 //! | any that lacks exponential histograms | [`explicit_histograms`](Config::explicit_histograms) |
 //!
@@ -31,10 +32,11 @@
 //! request, each 10,000 gauges 39 kB. A thousand such instances are 100 requests and 0.44 MB a
 //! second for the collectors, all the time.
 //!
-//! After an outage each instance sends its backlog at no more than 20 requests a second, fresh data
-//! and alerts first: an hour is 360 requests, so a tier that a thousand instances come back to must
-//! take up to 20,000 requests a second for some 20 s, or answer 429 with `Retry-After`, which is
-//! kept to. Instances that started together push spread over the interval by `service.instance.id`,
+//! After an outage each instance sends its backlog at no more than 20 requests a second, alerts
+//! first, and fresh data beside it at once: an hour is 360 requests, so a tier that a thousand
+//! instances come back to must take up to 20,000 requests a second for some 20 s, or answer 429 with
+//! `Retry-After`, which is kept to. A request that fails while others are taken is tried ever more
+//! seldom, in the end every ten minutes. Instances that started together push spread over the interval by `service.instance.id`,
 //! and waits after failures are jittered by half. While a receiver throttles, the interval doubles,
 //! up to eight times, and `highwater.export.interval` and the log say so.
 //!
@@ -65,7 +67,7 @@ pub(crate) use encode::{gained, log_record};
 #[cfg(any(feature = "alertmanager", feature = "webhook", feature = "otel-sdk-0-33"))]
 pub(crate) use resource::random_u128;
 
-pub(crate) use client::{Exporter, Interrupt, Step};
+pub(crate) use client::{Exporter, Interrupt, Sender, Step};
 pub(crate) use encode::{advised_bounds, counts};
 pub(crate) use health::Health;
 pub(crate) use intake::Intake;
@@ -104,8 +106,10 @@ pub fn to(endpoint: impl Into<String>) -> Config {
 /// Keeps requests in `directory` until they are delivered, so that neither an outage nor a crash
 /// loses them; for [`Config::spool`].
 ///
-/// Several processes may share a directory: each locks a part of it, and takes over what the dead
-/// have left.
+/// Several processes of one service may share a directory: each locks a part of it, and takes over
+/// what the dead have left. Processes of different services must not, nor any that push to different
+/// receivers: what one has left would be sent by another, to its own receiver with its own
+/// credentials. Nothing is touched before there is something to keep.
 ///
 /// ```
 /// use highwater::export::otlp;

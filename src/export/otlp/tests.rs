@@ -8,6 +8,8 @@ mod environment;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod stack_servers;
+#[cfg(feature = "tls")]
+mod tls;
 mod wire;
 
 #[path = "../../../tests/support/receiver.rs"]

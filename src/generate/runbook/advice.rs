@@ -243,7 +243,7 @@ const ADVICE: &[Advice] = &[
     },
     Advice {
         rule: "DeliveryFailing",
-        means: "Nothing has reached the receiver of metrics and alerts for five minutes, and data waits. Decisions in the process still work; dashboards and remote alerts are stale.",
+        means: "Nothing has been taken by the receiver of metrics or of alerts for five minutes, and data waits or is refused and lost; or the spool is nearly full. The label `cause` says which: `no_success`, `refused`, `spool_filling`. Decisions in the process still work; dashboards and remote alerts are stale.",
         look: &[
             "*Waiting to be delivered* and *Delivery*: by `error_type`.",
             "`hw.health()` in the process, or the service's own log: the receiver's last answer.",
@@ -251,7 +251,7 @@ const ADVICE: &[Advice] = &[
         ],
         act: &[
             "Trust no dashboard of this service until it is over; ask the process itself (its report, its log).",
-            "Check the receiver, then the way there: address, certificate, proxy, credentials.",
+            "Check the receiver, then the way there: address, certificate, proxy, credentials. For `refused`, credentials first: what is refused is lost, not kept.",
             "If there is a spool, its disk must not fill up; what waits is delivered later with its own times.",
         ],
         silence: "While the receiver is being maintained, until it is back.",

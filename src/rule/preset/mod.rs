@@ -66,6 +66,9 @@ pub(super) fn is_one(rule: &Rule) -> bool {
     rule.group == GROUP
 }
 
+/// What its alerts say must not depend on what they are about.
+pub(crate) const DELIVERY_FAILING: &str = delivery::NAME;
+
 /// Whether it is a preset that has nothing to judge where nothing is pushed anywhere.
 pub(crate) fn needs_endpoint(rule: &Rule) -> bool {
     rule.group == GROUP && rule.name() == delivery::NAME

@@ -33,6 +33,8 @@ pub(crate) struct Recovered {
     pub(crate) damaged_items: [u64; 2],
     /// What nothing could be made of: torn ends among it.
     pub(crate) damaged_bytes: u64,
+    /// Why some of it could not be read at present.
+    pub(crate) unread: Option<std::io::Error>,
 }
 
 /// One segment, read.

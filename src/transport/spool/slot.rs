@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::writer::Name;
+use super::{Durability, writer::Name};
 
 /// As many processes as may share a directory.
 const SLOTS: u32 = 64;
@@ -24,13 +24,21 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// Locks the first free slot below `directory`, which is made if it is missing.
-    pub(super) fn take(directory: &Path) -> io::Result<Self> {
+    /// Locks the first free slot below `directory`, which is made if it is missing, to last as
+    /// `durability` says.
+    pub(super) fn take(directory: &Path, durability: Durability) -> io::Result<Self> {
+        // A directory's name is in its parent.
+        let missing = directory.ancestors().take_while(|at| !at.as_os_str().is_empty());
+        let missing: Vec<_> = missing.take_while(|at| !at.is_dir()).collect();
         create_directory(directory)?;
         for number in 0..SLOTS {
-            if let Some(slot) = Self::lock(directory, number, true)? {
-                return Ok(slot);
+            let Some(slot) = Self::lock(directory, number, true)? else { continue };
+            if durability == Durability::PowerLoss {
+                for made in std::iter::once(&*slot.directory).chain(missing) {
+                    sync_directory(made.parent().unwrap_or(Path::new("/")))?;
+                }
             }
+            return Ok(slot);
         }
         Err(io::Error::new(io::ErrorKind::WouldBlock, format!("all {SLOTS} slots are in use")))
     }
@@ -55,7 +63,7 @@ impl Slot {
         let Some(parent) = self.directory.parent() else { return adopted };
         for number in 0..SLOTS {
             let Ok(Some(dead)) = Self::lock(parent, number, false) else { continue };
-            for (name, path) in dead.segments() {
+            for (name, path) in dead.segments().unwrap_or_default() {
                 let new = Name { number: *next, ..name };
                 let ours = self.directory.join(new.file_name());
                 if fs::rename(path, &ours).is_ok() {
@@ -68,15 +76,23 @@ impl Slot {
     }
 
     /// The segments in this slot, by number.
-    pub(super) fn segments(&self) -> Vec<(Name, PathBuf)> {
-        let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
-        let mut segments: Vec<_> = entries
-            .flatten()
-            .filter_map(|entry| Some((Name::parse(entry.file_name().to_str()?)?, entry.path())))
-            .collect();
+    pub(super) fn segments(&self) -> io::Result<Vec<(Name, PathBuf)>> {
+        let mut segments = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            segments.extend(name.to_str().and_then(Name::parse).map(|name| (name, entry.path())));
+        }
         segments.sort_by_key(|(name, _)| name.number);
-        segments
+        Ok(segments)
     }
+}
+
+/// Brings the names in a directory to the disk.
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    // The parent of a relative path's first part.
+    let here = directory.as_os_str().is_empty();
+    File::open(if here { Path::new(".") } else { directory })?.sync_all()
 }
 
 fn create_directory(directory: &Path) -> io::Result<()> {

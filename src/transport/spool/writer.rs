@@ -10,7 +10,7 @@ use std::{
 use super::{
     Durability, Found, Recovered, entry,
     recovery::{self, Scan},
-    slot::{Slot, private},
+    slot::{Slot, private, sync_directory},
 };
 use crate::transport::{Lane, Parcel};
 
@@ -55,6 +55,21 @@ struct Segment {
     waiting: u32,
 }
 
+/// A segment somebody else has left.
+#[derive(Debug)]
+struct Unread {
+    name: Name,
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl Unread {
+    fn new((name, path): (Name, PathBuf)) -> Self {
+        let bytes = fs::metadata(&path).map_or(0, |data| data.len());
+        Self { name, path, bytes }
+    }
+}
+
 /// The segment a lane is written to.
 #[derive(Debug)]
 struct Active {
@@ -75,7 +90,7 @@ pub(crate) struct Spool {
     active: [Option<Active>; 2],
     next: u64,
     /// Found, not read yet.
-    unread: Vec<(Name, PathBuf)>,
+    unread: Vec<Unread>,
     /// Reused from entry to entry.
     buffer: Vec<u8>,
 }
@@ -83,9 +98,9 @@ pub(crate) struct Spool {
 impl Spool {
     /// Takes a slot below `directory`, to hold about `bytes`; reads nothing yet.
     pub(crate) fn open(directory: &Path, bytes: u64, durability: Durability) -> io::Result<Self> {
-        let slot = Slot::take(directory)?;
-        let unread = slot.segments();
-        let next = unread.last().map_or(0, |(name, _)| name.number + 1);
+        let slot = Slot::take(directory, durability)?;
+        let unread: Vec<_> = slot.segments()?.into_iter().map(Unread::new).collect();
+        let next = unread.last().map_or(0, |unread| unread.name.number + 1);
         let segment_bytes = (bytes / SEGMENTS).clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end());
         Ok(Self {
             directory: directory.to_owned(),
@@ -104,18 +119,32 @@ impl Spool {
     pub(crate) fn reopen(&mut self) -> io::Result<()> {
         if !self.slot.directory.is_dir() {
             self.active = [None, None];
-            self.slot = Slot::take(&self.directory)?;
+            self.slot = Slot::take(&self.directory, self.durability)?;
         }
         Ok(())
     }
 
     /// Reads what was there at the start, and whatever processes have left that are dead by now;
-    /// nothing twice.
+    /// nothing twice. What cannot be read at present is tried again the next time.
     pub(crate) fn recover(&mut self) -> Recovered {
         let mut recovered = Recovered::default();
-        self.unread.extend(self.slot.adopt(&mut self.next));
-        for (name, path) in std::mem::take(&mut self.unread) {
-            let Ok(scan) = read_segment(&path) else { continue };
+        self.unread.extend(self.slot.adopt(&mut self.next).into_iter().map(Unread::new));
+        for unread in std::mem::take(&mut self.unread) {
+            let scan = match read_segment(&unread.path) {
+                Ok(scan) => scan,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                // Nobody here wrote that.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    recovered.damaged_bytes += unread.bytes;
+                    continue;
+                }
+                Err(error) => {
+                    recovered.unread = Some(error);
+                    self.unread.push(unread);
+                    continue;
+                }
+            };
+            let Unread { name, path, .. } = unread;
             recovered.damaged_bytes += scan.damaged_bytes;
             for lane in Lane::ALL {
                 recovered.damaged_items[lane as usize] += scan.damaged_items[lane as usize];
@@ -187,7 +216,7 @@ impl Spool {
             return Err(error);
         }
         if self.durability == Durability::PowerLoss {
-            File::open(&self.slot.directory)?.sync_all()?;
+            sync_directory(&self.slot.directory)?;
         }
         let bytes = entry::SEGMENT_MAGIC.len() as u64;
         self.segments.insert(number, Segment { path, bytes, waiting: 0 });
@@ -247,14 +276,25 @@ impl Spool {
         (entry::SEGMENT_MAGIC.len() + entry::HEADER + length) as u64
     }
 
-    /// Bytes in all segments, delivered entries included.
+    /// Bytes in all segments, delivered entries and what was not read yet included.
     pub(crate) fn bytes(&self) -> u64 {
-        self.segments.values().map(|segment| segment.bytes).sum()
+        self.segments.values().map(|segment| segment.bytes).sum::<u64>() + self.unread_bytes()
+    }
+
+    /// Bytes in segments that [`recover`](Self::recover) has not read.
+    pub(crate) fn unread_bytes(&self) -> u64 {
+        self.unread.iter().map(|unread| unread.bytes).sum()
     }
 
     /// Removes the segments that are being written to, if they hold nothing any more.
     pub(crate) fn tidy(&mut self) {
-        Lane::ALL.into_iter().for_each(|lane| self.close(lane));
+        for lane in Lane::ALL {
+            let number = self.active[lane as usize].as_ref().map(|active| active.number);
+            let segment = number.and_then(|number| self.segments.get(&number));
+            if segment.is_some_and(|segment| segment.waiting == 0) {
+                self.close(lane);
+            }
+        }
     }
 }
 

@@ -25,11 +25,17 @@ use crate::{
 
 /// Short, where the receiver is known not to answer.
 const SHORT: Duration = Duration::from_millis(200);
+/// Where it does, however busy the machine is.
+const LONG: Duration = Duration::from_secs(60);
 
 /// Sends one gauge to a receiver that always reacts like this.
 fn after_one_attempt(reaction: Reaction) -> (Exporter, Receiver) {
+    let timeout = match reaction {
+        Reaction::NeverAnswers | Reaction::Drips { .. } => SHORT,
+        _ => LONG,
+    };
     let receiver = Receiver::always(reaction);
-    let mut exporter = exporter(otlp::to(receiver.url()).timeout(SHORT));
+    let mut exporter = exporter(otlp::to(receiver.url()).timeout(timeout));
     exporter.intake().metrics(&one_gauge(1.0));
     assert_eq!(step(&mut exporter), Step::Tried);
     (exporter, receiver)
@@ -83,7 +89,7 @@ fn what_may_pass_waits_and_is_sent_again_unchanged() {
         assert!(wait < Duration::from_secs(1), "{wait:?}");
         assert_eq!(receiver.received().len(), 1, "nothing is sent before its time");
         let later = Instant::now() + wait;
-        assert_eq!(exporter.send_next(later, later + SHORT * 100), Step::Tried);
+        assert_eq!(exporter.send_next(later, later + LONG), Step::Tried);
         let report = exporter.health().report();
         assert_eq!((report.lane(Metrics).sent, report.lane(Metrics).retried), (1, 1));
         let received = receiver.received();
@@ -136,7 +142,11 @@ fn a_name_that_does_not_exist_is_tried_again() {
 fn a_status_that_arrived_counts_though_the_body_never_does() {
     // Accepted is accepted: sending again would be twice.
     for reaction in [Reaction::Drips { status: 200 }, Reaction::CutsOff { status: 200 }] {
-        let (mut exporter, _receiver) = after_one_attempt(reaction);
+        let receiver = Receiver::always(reaction);
+        // Long enough for the head on a busy machine.
+        let mut exporter = exporter(otlp::to(receiver.url()).timeout(SHORT * 10));
+        exporter.intake().metrics(&one_gauge(1.0));
+        assert_eq!(step(&mut exporter), Step::Tried);
         assert_eq!(step(&mut exporter), Step::Idle);
         let report = exporter.health().report();
         assert_eq!((report.lane(Metrics).sent, report.lane(Metrics).unclear), (1, 1));
@@ -273,7 +283,7 @@ fn an_attempt_can_be_interrupted_and_the_next_one_works() {
     });
     let mut exporter = exporter(otlp::to(receiver.url()).timeout(Duration::from_secs(600)));
     exporter.intake().metrics(&one_gauge(1.0));
-    let interrupt = exporter.interrupt();
+    let interrupt = exporter.interrupt(Metrics);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             receiver.wait_for(1);
@@ -337,4 +347,39 @@ fn connections_are_kept_alive() {
         assert_eq!(step(&mut exporter), Step::Tried);
     }
     assert_eq!((receiver.received().len(), receiver.connections()), (3, 1));
+}
+
+#[test]
+fn a_backlog_of_both_lanes_goes_at_twenty_requests_a_second_alerts_first_and_fresh_data_at_once() {
+    let receiver = Receiver::always(Reaction::ok());
+    let mut exporter = exporter(otlp::to(receiver.url()));
+    for value in 0..60 {
+        exporter.intake().metrics(&one_gauge(f64::from(value)));
+        if value < 20 {
+            exporter.intake().alerts(&[transition(State::Pending, State::Firing)], DAY_ZERO);
+        }
+    }
+    // In told time, so that a busy machine changes nothing.
+    let begin = Instant::now();
+    let mut now = begin;
+    let mut sent = Vec::new();
+    loop {
+        match exporter.send_next(now, now + LONG) {
+            Step::Tried => sent.push(now - begin),
+            Step::Wait(wait) => now += wait,
+            Step::Idle => break,
+            Step::OutOfTime => panic!("there was time"),
+        }
+    }
+    assert_eq!(sent.len(), 80);
+    // The last of each lane is no backlog: the metrics pushed last, and an alert that is alone.
+    for (at, begun) in sent.iter().enumerate() {
+        let second =
+            sent[at..].iter().take_while(|later| **later < *begun + Duration::from_secs(1));
+        assert!(second.count() <= 22, "at {begun:?}");
+    }
+    assert!(sent[79] >= Duration::from_millis(50 * 77), "{:?}", sent[79]);
+    let paths: Vec<_> = receiver.received().into_iter().map(|request| request.path).collect();
+    let alerts_done = paths.iter().rposition(|path| path == "/v1/logs").unwrap();
+    assert!(alerts_done <= 21, "alerts first: the last is number {alerts_done}");
 }

@@ -7,6 +7,7 @@ use crate::{
     transport::{
         HAS_TLS,
         Lane::{Alerts, Metrics},
+        Tls,
     },
 };
 
@@ -293,5 +294,34 @@ fn https_without_the_feature_names_it() {
         assert!(mistakes[0].to_string().contains("feature `tls`"), "{mistakes:?}");
         let certificate = otlp::to("http://h").certificate("x").check();
         assert!(certificate[0].to_string().contains("feature `tls`"), "{certificate:?}");
+    }
+}
+
+#[test]
+fn certificates_of_the_environment_serve_addresses_from_wherever() {
+    let missing = ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/file");
+    let in_code = resolve(&otlp::to("http://h"), &[missing]);
+    let by_us = resolve(&otlp::from_env(), &[("HIGHWATER_ENDPOINT", "http://h"), missing]);
+    for (settings, warnings) in [in_code, by_us] {
+        assert!(settings.is_some());
+        assert_eq!(warnings.len(), 1, "read, and once: {warnings:?}");
+        assert!(warnings[0].to_string().contains("/no/such/file"), "{warnings:?}");
+    }
+    let (settings, warnings) = resolve(&otlp::from_env(), &[missing]);
+    assert!(settings.is_none() && warnings.is_empty(), "nobody needs it: {warnings:?}");
+}
+
+#[test]
+fn a_client_certificate_without_its_key_and_a_key_without_one_are_said() {
+    let file = file!();
+    for (set, lacks) in [("CERTIFICATE", "CLIENT_KEY"), ("KEY", "CLIENT_CERTIFICATE")] {
+        let name = format!("OTEL_EXPORTER_OTLP_CLIENT_{set}");
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let (settings, warnings) =
+            resolve(&otlp::from_env(), &[ENDPOINT, (&name, manifest.to_str().unwrap())]);
+        assert!(settings.unwrap().targets.iter().flatten().all(|to| to.tls == Tls::default()));
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let said = warnings[0].to_string();
+        assert!(said.contains(&name) && said.contains(lacks), "{said}");
     }
 }

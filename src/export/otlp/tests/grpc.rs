@@ -40,6 +40,8 @@ enum Reaction {
     Drips,
     /// Resets the stream.
     Resets,
+    /// The same, saying that it was not looked at.
+    RefusesStream,
     /// Answers well, then closes the connection.
     OkThenCloses,
     /// An answer without a status.
@@ -104,6 +106,12 @@ impl Server {
         let config = otlp::to(format!("http://{}", self.address)).protocol(Protocol::Grpc);
         exporter(config.timeout(timeout).header("x-tenant", "shop"))
     }
+}
+
+/// The address of one that takes everything.
+#[cfg(feature = "grpc-tls")]
+pub(super) fn always_fine() -> SocketAddr {
+    Server::always(fine()).address
 }
 
 async fn serve(
@@ -172,6 +180,7 @@ async fn reply(mut respond: SendResponse<Bytes>, reaction: Reaction) {
             }
         }
         Reaction::Resets => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+        Reaction::RefusesStream => respond.send_reset(h2::Reason::REFUSED_STREAM),
         Reaction::NoStatus => {
             let mut stream = respond.send_response(head(200, &[]), false).unwrap();
             stream.send_data(Bytes::from_static(b"\0\0\0\0\0"), true).unwrap();
@@ -316,7 +325,7 @@ fn a_call_can_be_interrupted() {
     let server = Server::always(Reaction::NeverAnswers);
     let mut exporter = server.exporter(Duration::from_secs(600));
     exporter.intake().metrics(&one_gauge(1.0));
-    let interrupt = exporter.interrupt();
+    let interrupt = exporter.interrupt(Metrics);
     thread::scope(|scope| {
         scope.spawn(|| {
             while server.got.lock().is_empty() {
@@ -328,6 +337,53 @@ fn a_call_can_be_interrupted() {
         assert_eq!(exporter.send_next(now, now + Duration::from_secs(600)), Step::Tried);
     });
     assert_eq!(exporter.health().report().lane(Metrics).retried, 1);
+}
+
+#[test]
+fn a_call_on_a_connection_used_before_can_be_interrupted_too() {
+    let server = Server::start(|number| if number == 0 { fine() } else { Reaction::NeverAnswers });
+    let mut exporter = server.exporter(Duration::from_secs(600));
+    exporter.intake().metrics(&one_gauge(1.0));
+    assert_eq!(step(&mut exporter), Step::Tried);
+    exporter.intake().metrics(&one_gauge(2.0));
+    let interrupt = exporter.interrupt(Metrics);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while server.got.lock().len() < 2 {
+                thread::yield_now();
+            }
+            interrupt.cut();
+        });
+        let now = Instant::now();
+        assert_eq!(exporter.send_next(now, now + Duration::from_secs(600)), Step::Tried);
+    });
+    assert_eq!(exporter.health().report().lane(Metrics).retried, 1);
+    assert_eq!(server.got.lock().len(), 2, "not made again by itself");
+}
+
+#[test]
+fn what_may_have_been_taken_is_not_made_again_at_once() {
+    let server = Server::start(|number| if number == 0 { fine() } else { Reaction::Resets });
+    let mut exporter = server.exporter(LONG);
+    for value in [1.0, 2.0] {
+        exporter.intake().metrics(&one_gauge(value));
+        assert_eq!(step(&mut exporter), Step::Tried);
+    }
+    let report = exporter.health().report();
+    assert_eq!((report.lane(Metrics).sent, report.lane(Metrics).retried), (1, 1));
+    assert_eq!(server.got.lock().len(), 2);
+}
+
+#[test]
+fn what_was_refused_unseen_is_made_again_on_a_new_connection() {
+    let server = Server::start(|number| if number == 1 { Reaction::RefusesStream } else { fine() });
+    let mut exporter = server.exporter(LONG);
+    for value in [1.0, 2.0] {
+        exporter.intake().metrics(&one_gauge(value));
+        assert_eq!(step(&mut exporter), Step::Tried);
+    }
+    let report = exporter.health().report();
+    assert_eq!((report.lane(Metrics).sent, report.lane(Metrics).retried), (2, 0));
 }
 
 #[test]

@@ -179,6 +179,28 @@ fn rotel_gets_metrics_and_alerts() {
     rotel_gets(&rotel, [http.clone(), http.compression(otlp::Compression::None)]);
 }
 
+#[cfg(feature = "zstd")]
+#[test]
+fn rotel_refuses_zstd_and_victoriametrics_log_records_as_the_documentation_says() {
+    let name = "rotel_refuses_zstd_and_victoriametrics_log_records_as_the_documentation_says";
+    if let Some(rotel) = Rotel::start(name) {
+        let zstd = otlp::to(rotel.http()).compression(otlp::Compression::Zstd);
+        let mut exporter = exporter(zstd);
+        exporter.intake().metrics(&Past::new().snapshot(1));
+        exporter.intake().alerts(&[transition(State::Pending, State::Firing)], SystemTime::now());
+        drain(&mut exporter);
+        let report = exporter.health().report();
+        assert_eq!((report.lane(Alerts).refused, report.lane(Alerts).sent), (1, 0));
+        assert!(exporter.health().last_error().unwrap().contains("status 400"));
+    }
+    if let Some(victoria) = Victoria::start(name) {
+        let mut exporter = exporter(otlp::to(victoria.otlp_base()));
+        exporter.intake().alerts(&[transition(State::Pending, State::Firing)], SystemTime::now());
+        drain(&mut exporter);
+        assert_eq!(exporter.health().report().lane(Alerts).refused, 1);
+    }
+}
+
 #[cfg(feature = "grpc")]
 #[test]
 fn rotel_gets_metrics_and_alerts_over_grpc() {
