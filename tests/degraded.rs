@@ -14,6 +14,10 @@ use std::{
     io,
     path::Path,
     process::{Command, Output},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -112,9 +116,25 @@ fn deny_the_optional() -> io::Result<()> {
     }
 }
 
+/// Asks a server for names that takes questions and answers none.
+fn ask_nobody_for_names() -> io::Result<()> {
+    own_mounts()?;
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let server = std::net::Ipv4Addr::new(127, 77, high, low | 1);
+    let silent = std::net::UdpSocket::bind((server, 53))?;
+    std::mem::forget(silent);
+    let file = std::env::temp_dir().join(format!("highwater-resolv-{}", std::process::id()));
+    std::fs::write(&file, format!("nameserver {server}\noptions timeout:30 attempts:5\n"))?;
+    let resolv = std::fs::canonicalize("/etc/resolv.conf")?;
+    let result =
+        mount(&file.to_string_lossy(), &resolv.to_string_lossy(), "none", libc::MS_BIND, "");
+    _ = std::fs::remove_file(file);
+    result
+}
+
 fn enter(state: &str) -> io::Result<()> {
     match state {
-        "plain" | "forked" => Ok(()),
+        "plain" | "forked" | "no_descriptors" => Ok(()),
         "read_only_root" => {
             own_mounts()?;
             mount("none", "/", "", libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY, "")
@@ -133,6 +153,7 @@ fn enter(state: &str) -> io::Result<()> {
             become_stranger()
         }
         "seccomp" => deny_the_optional(),
+        "no_names" => ask_nobody_for_names(),
         other => panic!("{other}"),
     }
 }
@@ -225,6 +246,54 @@ fn forks(well: &str, deaf: &str, directory: &str) {
     shut_down(&hw, Duration::from_secs(20)).unwrap();
 }
 
+/// A receiver whose name nobody resolves.
+fn finds_nobody(directory: &str) {
+    let hw = start("http://collector.example:4318", directory);
+    let waits = || hw.health().delivery.filter(|delivery| delivery.queued > 2);
+    stack::eventually("a backlog behind a look-up that hangs", waits);
+    assert_eq!(hw.health().delivery.map(|delivery| delivery.retried), Some(0), "it still hangs");
+    // All of it is in the spool: nothing is lost.
+    shut_down(&hw, Duration::from_secs(1)).unwrap();
+}
+
+fn limit_descriptors(soft: libc::rlim_t) {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: 1_024 };
+    // SAFETY: reads the limit, which outlives the call.
+    checked(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).unwrap();
+}
+
+/// What is in the spool cannot be opened for a while.
+fn runs_out_of_descriptors(directory: &str) {
+    let well = Arc::new(AtomicBool::new(false));
+    let is_well = well.clone();
+    let receiver = Receiver::start(move |_, _| match is_well.load(Ordering::Relaxed) {
+        true => Reaction::ok(),
+        false => Reaction::status(503),
+    });
+    let hw = start(&receiver.url(), directory);
+    hw.gauge("depth").build().set(3.0);
+    let delivery = || hw.health().delivery;
+    stack::eventually("a backlog", || delivery().filter(|delivery| delivery.queued > 3));
+    limit_descriptors(3);
+    let says = |words: &str| hw.health().problems.iter().any(|problem| problem.contains(words));
+    stack::eventually("that it cannot be read", || says("cannot be read").then_some(()));
+    let lost = delivery().map(|delivery| delivery.dropped);
+    assert!(lost.iter().flatten().all(|(_, lost)| *lost == 0), "{lost:?}");
+    println!("{}", hw.health());
+    limit_descriptors(1_024);
+    well.store(true, Ordering::Relaxed);
+    let before = receiver.received().len();
+    stack::eventually("the backlog to be gone", || {
+        delivery().filter(|delivery| delivery.queued == 0 && delivery.sent > 3)
+    });
+    shut_down(&hw, Duration::from_secs(60)).unwrap();
+    let lost = delivery().map(|delivery| delivery.dropped);
+    assert!(lost.iter().flatten().all(|(_, lost)| *lost == 0), "{lost:?}");
+    let received = receiver.received();
+    let mut logs = received[before..].iter().filter(|got| got.path == "/v1/logs");
+    assert!(logs.any(|got| format!("{:?}", got.logs()).contains("\"Deep\"")), "the alert");
+}
+
 fn scenario(state: &str, well: &str, deaf: &str, directory: &str) {
     if let Err(why) = enter(state) {
         println!("{NOT_HERE}: {why}");
@@ -233,6 +302,8 @@ fn scenario(state: &str, well: &str, deaf: &str, directory: &str) {
     match state {
         "no_threads" => waits_for_threads(well, directory),
         "forked" => forks(well, deaf, directory),
+        "no_names" => finds_nobody(directory),
+        "no_descriptors" => runs_out_of_descriptors(directory),
         _ => works(well, deaf, directory),
     }
     println!("went well");
@@ -340,6 +411,18 @@ fn under_a_seccomp_profile_that_denies_the_optional() {
 }
 
 #[test]
+fn where_descriptors_run_out_during_an_outage() {
+    for said in in_state("no_descriptors") {
+        assert!(said.contains("problem: kept requests cannot be read"), "{said}");
+    }
+}
+
+#[test]
+fn where_looking_up_a_name_hangs() {
+    in_state("no_names");
+}
+
+#[test]
 fn in_a_forked_process() {
     in_state("forked");
 }
@@ -363,6 +446,25 @@ fn main() {
     }
     println!("{}", hw.health());
     hw.shutdown(Duration::from_secs(20)).unwrap();
+
+    let deaf = std::env::args().nth(2).unwrap();
+    let to = highwater::export::otlp::to(deaf)
+        .interval(Duration::from_millis(200))
+        .timeout(Duration::from_secs(600));
+    let hw = highwater::Highwater::builder("aborting")
+        .tick(Duration::from_millis(100))
+        .export(to)
+        .start()
+        .unwrap();
+    let begun = Instant::now();
+    while hw.health().delivery.is_none_or(|delivery| delivery.queued == 0) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", hw.health());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let begun = Instant::now();
+    let result = hw.shutdown(Duration::from_secs(1));
+    println!("deaf: {result:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5));
     assert!(cfg!(panic = "abort"));
 }
 "#;
@@ -397,7 +499,9 @@ fn where_a_panic_aborts() {
         .unwrap();
     assert!(compiled.status.success(), "{}", said(&compiled));
     let well = Receiver::always(Reaction::ok());
-    let output = Command::new(&binary).arg(well.url()).output().unwrap();
+    let deaf = Receiver::always(Reaction::NeverAnswers);
+    let output = Command::new(&binary).args([well.url(), deaf.url()]).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("deaf: Err("), "{}", said(&output));
     assert!(!said(&output).contains("problem:"), "{}", said(&output));
 }

@@ -102,3 +102,45 @@ fn a_spool_that_cannot_be_used_is_a_problem_and_the_rest_goes_on() {
     assert!(health.to_string().contains("in memory only"), "{health}");
     hw.shutdown(Duration::from_secs(5)).unwrap();
 }
+
+#[test]
+fn what_waits_is_told_how_much_for_how_long_and_where() {
+    let receiver = Receiver::always(Reaction::status(503));
+    let directory = stack::Directory::new("health-waits");
+    let to = otlp::to(receiver.url())
+        .spool(otlp::spool(&directory.0))
+        .interval(Duration::from_millis(200));
+    let hw =
+        Highwater::builder("health").tick(Duration::from_millis(100)).export(to).start().unwrap();
+    let delivery = stack::eventually("a backlog", || {
+        let aged = |delivery: &highwater::Delivery| {
+            delivery.oldest.is_some_and(|oldest| oldest > Duration::from_secs(1))
+        };
+        hw.health().delivery.filter(|delivery| delivery.queued > 2).filter(aged)
+    });
+    assert!(delivery.queued_bytes > 100 && delivery.disk_bytes > delivery.queued_bytes);
+    assert_eq!((delivery.sent, delivery.last_success), (0, None));
+    for never in ["export_interval", "alert_queue_full"] {
+        assert!(delivery.dropped.contains(&(never, 0)), "{:?}", delivery.dropped);
+    }
+    let text = hw.health().to_string();
+    assert!(text.contains(" requests wait (") && text.contains("the oldest for"), "{text}");
+    // What rules see is what was so at the last round.
+    let page = stack::eventually("a round", || {
+        let page = hw.render_prometheus();
+        let of = |name: &str| {
+            let line = page.lines().find(|line| line.starts_with(name))?;
+            line.rsplit_once(' ')?.1.parse::<f64>().ok()
+        };
+        let metrics = "{signal=\"metrics\"}";
+        let all = [
+            of(&format!("highwater_export_queue_size{metrics}"))?,
+            of(&format!("highwater_export_queue_age_seconds{metrics}"))?,
+            of("highwater_export_spool_usage_bytes")?,
+            of("highwater_export_spool_utilization_ratio")?,
+        ];
+        all.iter().all(|value| *value > 0.0).then(|| page.clone())
+    });
+    assert!(page.ends_with("# EOF\n"));
+    hw.shutdown(Duration::from_secs(5)).unwrap();
+}

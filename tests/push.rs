@@ -4,6 +4,8 @@
 
 #[path = "support/receiver.rs"]
 mod receiver;
+#[path = "support/stack.rs"]
+mod stack;
 
 use std::{
     collections::BTreeMap,
@@ -213,4 +215,72 @@ fn a_receiver_that_misbehaves_stops_nothing() {
     assert_eq!(points("error.type=rejected"), 2.0);
     assert!(points("") > 50.0);
     assert!(most("highwater.export.retries{signal=metrics}") >= 3.0);
+}
+
+#[test]
+fn a_metrics_receiver_that_hangs_delays_no_alert() {
+    let deaf = Receiver::always(Reaction::NeverAnswers);
+    let well = Receiver::always(Reaction::ok());
+    let to = otlp::to(well.url())
+        .metrics_endpoint(format!("{}/v1/metrics", deaf.url()))
+        .interval(Duration::from_millis(200))
+        .timeout(Duration::from_secs(600));
+    let hw = Highwater::builder("push")
+        .without_presets()
+        .tick(Duration::from_millis(100))
+        .rule(rule::alert("Deep").when(rule::gauge("depth").above(2.0)))
+        .export(to)
+        .start()
+        .unwrap();
+    deaf.wait_for(1);
+    hw.gauge("depth").build().set(3.0);
+    stack::eventually("the alert", || well.received().pop());
+    assert_eq!(deaf.received().len(), 1, "whose attempt goes on");
+    assert_eq!(hw.health().delivery.unwrap().retried, 0);
+    _ = hw.shutdown(Duration::from_secs(1));
+}
+
+#[test]
+fn deltas_add_up_to_all_that_was_recorded_the_last_moment_included() {
+    // One in three is not taken at first.
+    let receiver = Receiver::start(|number, _| match number % 3 {
+        1 => Reaction::with(429, &[("retry-after", "0")], b""),
+        _ => Reaction::ok(),
+    });
+    let to = otlp::to(receiver.url())
+        .temporality(otlp::Temporality::Delta)
+        .interval(Duration::from_millis(100));
+    let hw = Highwater::builder("push")
+        .without_presets()
+        .tick(Duration::from_millis(100))
+        .export(to)
+        .start()
+        .unwrap();
+    let jobs = hw.counter("jobs.done").build();
+    let orders = hw.query("orders").system("sqlite").build();
+    let mut done = 0;
+    let mut work = |until: usize| {
+        while receiver.received().len() < until {
+            jobs.increment(1);
+            orders.time(|| ());
+            done += 1;
+            std::thread::yield_now();
+        }
+    };
+    work(6);
+    // What no tick has seen when the end comes.
+    work(7);
+    hw.shutdown(Duration::from_secs(60)).unwrap();
+    let mut sums = [0.0, 0.0];
+    for (number, request) in receiver.received().iter().enumerate() {
+        if number % 3 == 1 || request.path != "/v1/metrics" {
+            continue;
+        }
+        for (name, (_, value)) in series(request) {
+            sums[0] += if name.starts_with("jobs.done{") { value } else { 0.0 };
+            let is_orders = name.starts_with("db.client.operation.duration{");
+            sums[1] += if is_orders { value } else { 0.0 };
+        }
+    }
+    assert_eq!(sums, [f64::from(done); 2]);
 }
