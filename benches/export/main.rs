@@ -128,6 +128,7 @@ fn main() {
         run("10,000 gauges", What::Gauges, rounds),
     ];
     report::print(&rows);
+    report::print_claims(&rows);
     match report::write(&rows, rounds) {
         Ok(path) => println!("\nwritten to {path}"),
         Err(why) => eprintln!("\nnot written: {why}"),
