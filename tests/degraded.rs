@@ -309,10 +309,27 @@ fn scenario(state: &str, well: &str, deaf: &str, directory: &str) {
     println!("went well");
 }
 
+/// What is said to the log is said.
+struct Said;
+
+impl log::Log for Said {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        println!("{} {}", record.level(), record.args());
+    }
+
+    fn flush(&self) {}
+}
+
 /// Not a test: what the child runs.
 #[test]
 fn child() {
     let Ok(arguments) = std::env::var(CHILD) else { return };
+    log::set_logger(&Said).unwrap();
+    log::set_max_level(log::LevelFilter::Info);
     let arguments: Vec<_> = arguments.split(' ').collect();
     let [state, runtime, well, deaf, directory] = *arguments else { panic!("{arguments:?}") };
     let run = || scenario(state, well, deaf, directory);

@@ -2,6 +2,7 @@
 //! so that a receiver that hangs delays neither what is kept nor what goes elsewhere.
 
 use std::{
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     thread,
     time::{Duration, Instant},
@@ -29,6 +30,13 @@ struct Shared {
     sender: Mutex<Sender>,
     state: Monitor<State>,
     losses: Arc<Losses>,
+    spawn: Spawn,
+}
+
+type Spawn = fn(Arc<Shared>) -> io::Result<()>;
+
+fn spawn(shared: Arc<Shared>) -> io::Result<()> {
+    thread::Builder::new().name(NAME.to_owned()).spawn(move || shared.run()).map(drop)
 }
 
 #[derive(Debug, Default)]
@@ -43,12 +51,17 @@ struct State {
 
 impl Outlet {
     pub(super) fn new(sender: Sender, losses: Arc<Losses>) -> Self {
+        Self::with(sender, losses, spawn)
+    }
+
+    fn with(sender: Sender, losses: Arc<Losses>, spawn: Spawn) -> Self {
         Self(Arc::new(Shared {
             lane: sender.lane(),
             interrupt: sender.interrupt(),
             sender: Mutex::new(sender),
             state: Monitor::default(),
             losses,
+            spawn,
         }))
     }
 
@@ -64,8 +77,7 @@ impl Outlet {
         if state.running {
             return true;
         }
-        let shared = self.0.clone();
-        let spawned = thread::Builder::new().name(NAME.to_owned()).spawn(move || shared.run());
+        let spawned = (self.0.spawn)(self.0.clone());
         state.running = spawned.is_ok();
         match spawned {
             Err(why) if !state.refused => {
@@ -171,5 +183,44 @@ impl Shared {
                 Step::Wait(_) | Step::Idle | Step::OutOfTime => return,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Clock,
+        export::otlp::{self, Exporter, Resource},
+        name::Labels,
+        registry::{Collector, Registry, Snapshot},
+    };
+
+    #[test]
+    fn where_no_thread_can_be_had_it_is_sent_on_the_callers() {
+        let nothing = |_: &str| None;
+        let settings = otlp::to("http://127.0.0.1:9").resolve(&nothing).0.unwrap();
+        let resource = Resource::new("shop", [], &nothing).0;
+        let mut exporter = Exporter::new(settings, &resource).unwrap();
+        let (now, registry) = (Clock::system().now(), Arc::new(Registry::new(100)));
+        let (mut collector, mut snapshot) =
+            (Collector::new(registry.clone(), now), Snapshot::new(now));
+        registry.gauge("depth", &Labels::empty()).set(1.0);
+        collector.collect(now);
+        collector.snapshot(&mut snapshot);
+        exporter.intake().metrics(&snapshot);
+
+        let refuse: Spawn = |_| Err(io::ErrorKind::WouldBlock.into());
+        let senders = exporter.take_senders().into_iter();
+        let mut outlets = senders.map(|sender| Outlet::with(sender, Arc::default(), refuse));
+        let outlet = outlets.find(|outlet| outlet.lane() == Lane::Metrics).unwrap();
+        let retried = || exporter.health().report().lane(Lane::Metrics).retried;
+        assert!(!outlet.wake());
+        let now = Instant::now();
+        assert_eq!(outlet.step(now, now + FAR), Step::Tried);
+        assert_eq!(retried(), 1);
+        assert!(matches!(outlet.step(now, now + FAR), Step::Wait(_)));
+        outlet.close(Instant::now() + Duration::from_millis(300));
+        assert!(outlet.wait_for_end(Instant::now()) && retried() > 1, "one more, waits or not");
     }
 }
