@@ -59,7 +59,7 @@ pub use handle::{Highwater, global};
 pub use instrument::{Allocator, Scope, Scoped};
 pub use instrument::{
     ClassifiedQuery, ClassifiedTimed, Component, Counter, Exceeded, Gauge, Held, Histogram, Query,
-    QueryGuard, Timed, TryTimed, UpDownCounter,
+    QueryGuard, Timed, TraceContext, TryTimed, UpDownCounter,
 };
 pub use name::{Labels, Unit, UnknownUnit};
 

@@ -193,3 +193,35 @@ fn attribute_sets_without_end_are_bounded() {
     assert_eq!(page.lines().filter(|line| line.starts_with("orders_total{")).count(), 101);
     hw.shutdown(Duration::from_secs(5)).unwrap();
 }
+
+#[test]
+fn what_is_recorded_in_a_sampled_span_has_it_as_exemplar() {
+    use opentelemetry::{
+        Context,
+        trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState},
+    };
+    let hw = Highwater::builder("shop")
+        .tick(Duration::from_millis(100))
+        .exemplars(otel::trace_context)
+        .start()
+        .unwrap();
+    let within = |trace: u8, flags: TraceFlags| {
+        let (trace, span) = (TraceId::from_bytes([trace; 16]), SpanId::from_bytes([9; 8]));
+        let span = SpanContext::new(trace, span, flags, true, TraceState::default());
+        Context::new().with_remote_span_context(span)
+    };
+    let orders = hw.query("orders").system("sqlite").build();
+    orders.time(|| ());
+    {
+        let _unsampled = within(1, TraceFlags::NOT_SAMPLED).attach();
+        orders.time(|| ());
+    }
+    {
+        let _sampled = within(2, TraceFlags::SAMPLED).attach();
+        orders.time(|| ());
+    }
+    let page = page_when(&hw, "the queries", |page| page.contains("db_client_operation"));
+    let exemplar = format!("trace_id=\"{}\",span_id=\"{}\"", "02".repeat(16), "09".repeat(8));
+    assert_eq!(page.matches("trace_id=").count(), 1, "{page}");
+    assert!(page.contains(&exemplar), "{page}");
+}

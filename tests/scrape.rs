@@ -1,6 +1,6 @@
 //! The page for a scraper: read by Python's OpenMetrics parser and by a real Prometheus, whatever
 //! names and labels a service makes up. `tests/stack/fetch.sh` fetches both.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/prometheus.rs"]
 mod prometheus;
@@ -9,7 +9,7 @@ mod stack;
 
 use std::time::Duration;
 
-use highwater::{Highwater, Unit, export::prometheus::CONTENT_TYPE, rule};
+use highwater::{Highwater, TraceContext, Unit, export::prometheus::CONTENT_TYPE, rule};
 use prometheus::{Prometheus, Route, parsed_by_python};
 use proptest::{
     prelude::any,
@@ -128,4 +128,55 @@ fn readers_side_by_side_and_after_the_end() {
     assert!(readers.into_iter().all(|reader| reader.join().unwrap()));
     hw.shutdown(Duration::from_secs(5)).unwrap();
     assert_eq!(hw.render_prometheus(), "# EOF\n");
+}
+
+#[test]
+fn a_slow_call_leads_to_its_trace() {
+    let hw = Highwater::builder("shop")
+        .tick(Duration::from_millis(100))
+        .exemplars(|| Some(TraceContext::new([0xab; 16], [0xcd; 8])))
+        .start()
+        .unwrap();
+    let orders = hw.query("orders").system("sqlite").build();
+    orders.record(Duration::from_micros(30));
+    orders.record(Duration::from_millis(700));
+    let bucket = |page: &str, le: &str| {
+        let of = format!("le=\"{le}\"}} ");
+        page.lines()
+            .find(|line| line.starts_with("db_client_op") && line.contains(&of))
+            .map(str::to_owned)
+    };
+    let page = page_with(&hw, "db_client_operation_duration_seconds_bucket");
+    let trace = format!("# {{trace_id=\"{}\",span_id=\"{}\"}} ", "ab".repeat(16), "cd".repeat(8));
+    for (le, count, seconds) in [("1.0", 2, 0.7), ("0.001", 1, 3e-5)] {
+        let line = bucket(&page, le).unwrap();
+        let (before, exemplar) = line.split_once(&trace).expect(&line);
+        assert!(before.ends_with(&format!("}} {count} ")), "{line}");
+        let value: f64 = exemplar.split(' ').next().unwrap().parse().unwrap();
+        // Kept in ticks, a fraction of a nanosecond.
+        assert!((value - seconds).abs() < 2e-9, "{line}");
+    }
+    assert!(!bucket(&page, "+Inf").unwrap().contains('#'), "nothing lies there");
+
+    let test = "a_slow_call_leads_to_its_trace";
+    let Some(read) = parsed_by_python(test, &page) else { return };
+    let ids = format!("[('span_id', '{}'), ('trace_id', '{}')]", "cd".repeat(8), "ab".repeat(16));
+    assert!(
+        read.lines().any(|line| line.contains("('le', '1.0')") && line.contains(&ids)),
+        "{read}"
+    );
+
+    let route = Route::serve(CONTENT_TYPE, {
+        let hw = hw.clone();
+        move || hw.render_prometheus()
+    });
+    let Some(prometheus) = Prometheus::start(test, route.address, None) else { return };
+    let query = r#"db_client_operation_duration_seconds_bucket{le="1.0"}"#;
+    let found = stack::eventually("an exemplar", || {
+        let range = [("query", query), ("start", "0"), ("end", "99999999999")];
+        let answer = prometheus.get("/api/v1/query_exemplars", &range)?;
+        let answer: serde_json::Value = serde_json::from_str(&answer).ok()?;
+        answer["data"].as_array()?.first()?["exemplars"].as_array()?.first().cloned()
+    });
+    assert_eq!(found["labels"]["trace_id"], "ab".repeat(16));
 }

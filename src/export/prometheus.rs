@@ -14,7 +14,8 @@ use std::{
 
 use super::otlp::{self, advised_bounds, counts};
 use crate::{
-    instrument::Distribution,
+    clock::unix_nanos,
+    instrument::{Distribution, Exemplar, Hex},
     name::Labels,
     registry::{Data, Kind, Metric, Point, Snapshot},
     rule::naming,
@@ -109,7 +110,8 @@ impl Exposition {
                 }
                 Data::Value(value) => sample(text, name, "", &labels, "", &number(value)),
                 Data::Histogram(at) => {
-                    histogram(text, name, &labels, snapshot.distribution(at), bounds);
+                    let exemplars = snapshot.exemplars(at);
+                    histogram(text, name, &labels, snapshot.distribution(at), bounds, exemplars);
                 }
             }
         }
@@ -117,19 +119,49 @@ impl Exposition {
     }
 }
 
-fn histogram(text: &mut String, name: &str, labels: &str, all: &Distribution, bounds: &[f64]) {
+fn histogram(
+    text: &mut String,
+    name: &str,
+    labels: &str,
+    all: &Distribution,
+    bounds: &[f64],
+    exemplars: &[Exemplar],
+) {
     let ends = bounds.iter().copied().chain([f64::INFINITY]);
-    let mut count = 0;
+    let (mut count, mut above) = (0, f64::NEG_INFINITY);
     for (end, more) in ends.zip(counts(all, bounds)) {
         count += more;
         let le = format!("le=\"{}\"", number(end));
-        sample(text, name, "_bucket", labels, &le, &count.to_string());
+        let value = match newest(exemplars, above, end) {
+            Some(exemplar) => format!("{count} # {}", Exemplary(exemplar)),
+            None => count.to_string(),
+        };
+        sample(text, name, "_bucket", labels, &le, &value);
+        above = end;
     }
     // A sum that can fall is no counter: the specification wants neither then.
     let is_counter = all.negative.counts.is_empty() && all.sum >= 0.0;
     if is_counter && !bounds.iter().any(|bound| *bound < 0.0) {
         sample(text, name, "_count", labels, "", &count.to_string());
         sample(text, name, "_sum", labels, "", &number(all.sum));
+    }
+}
+
+/// The newest of those in a bucket.
+fn newest(exemplars: &[Exemplar], above: f64, end: f64) -> Option<&Exemplar> {
+    let within = |exemplar: &&Exemplar| above < exemplar.value && exemplar.value <= end;
+    exemplars.iter().filter(within).max_by_key(|exemplar| exemplar.at)
+}
+
+/// What stands behind a bucket's count and `#`.
+struct Exemplary<'a>(&'a Exemplar);
+
+impl std::fmt::Display for Exemplary<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Exemplar { value, at, trace } = self.0;
+        let (trace_id, span_id) = (trace.trace_id(), trace.span_id());
+        write!(f, "{{trace_id=\"{}\",span_id=\"{}\"}}", Hex(&trace_id), Hex(&span_id))?;
+        write!(f, " {} {:.3}", number(*value), unix_nanos(*at) as f64 / 1e9)
     }
 }
 

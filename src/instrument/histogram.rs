@@ -19,6 +19,7 @@ use super::{
     bucket::{PER_OCTAVE, normal_place, place, usual_place},
     distribution::{Delta, Distribution},
     drops::{DropReason, Drops},
+    exemplar::{Exemplar, Exemplars, TraceSource},
     lease::{self, Slot},
     shard::{Alone, Amount, Key, Record, Shard, Together},
     storage::{Pool, Row},
@@ -62,6 +63,12 @@ pub(crate) enum Measure {
 const RETIRED: u32 = 0;
 const QUIET: u32 = 1;
 const BUSY: u32 = 2;
+/// Beside one of the two: the next record may become an exemplar, so none takes the fast lane.
+const ARMED: u32 = 4;
+
+fn is_quiet(state: u32) -> bool {
+    state & QUIET != 0
+}
 
 /// A series recorded so often between two folds has enough to gain from shards of its own: adding
 /// to a shared one costs up to 90 ns more where two threads meet, 0.01% of a tick of a second. With
@@ -70,7 +77,7 @@ const BUSY_AFTER: u32 = 1024;
 
 #[derive(Debug)]
 pub(crate) struct HistogramCore {
-    /// [`QUIET`], [`BUSY`] or [`RETIRED`].
+    /// [`QUIET`] or [`BUSY`], either with [`ARMED`]; or [`RETIRED`].
     state: AtomicU32,
     /// The home shard's count at the last fold.
     mark: AtomicU32,
@@ -79,6 +86,8 @@ pub(crate) struct HistogramCore {
     /// None beyond the process's limit: then every record is counted as dropped.
     row: Row<Shard, SHARD_STRIDE>,
     drops: Arc<Drops>,
+    /// Where anybody can tell what a record is part of.
+    exemplars: Option<Box<Exemplars>>,
     /// What has been folded so far. Locked by [`fold`](Self::fold) only.
     seen: Mutex<Seen>,
 }
@@ -110,8 +119,16 @@ impl HistogramCore {
             store,
             row,
             drops,
+            exemplars: None,
             seen: Mutex::default(),
         }
+    }
+
+    /// Some of what is recorded from now on becomes an exemplar.
+    pub(crate) fn with_exemplars(mut self, source: Option<&TraceSource>) -> Self {
+        self.exemplars = source.map(|source| Box::new(Exemplars::new(source.clone())));
+        self.arm();
+        self
     }
 
     #[inline]
@@ -226,7 +243,11 @@ impl HistogramCore {
     fn record_far(&self, slot: Slot, record: Record) {
         let pool = &self.store.pool;
         let shard = |slot: Slot| self.row.get(slot.shard());
-        let quiet = self.state.load(Ordering::Relaxed) == QUIET;
+        let state = self.state.load(Ordering::Relaxed);
+        if state & ARMED != 0 {
+            self.exemplify(record);
+        }
+        let quiet = is_quiet(state);
         let alone = !quiet && !slot.is_shared();
         if alone && shard(slot).is_some_and(|own| own.record::<Alone>(pool, record)) {
             return;
@@ -249,7 +270,36 @@ impl HistogramCore {
         if often >= BUSY_AFTER {
             // Not if it was retired meanwhile. Nothing is ordered by it: whoever still takes it for
             // quiet uses the home shard, which is always read.
-            let _ = self.state.compare_exchange(QUIET, BUSY, Ordering::Relaxed, Ordering::Relaxed);
+            let wake = |state| is_quiet(state).then_some(BUSY | state & ARMED);
+            let _ = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, wake);
+        }
+    }
+
+    /// Until enough have been asked where they are made.
+    #[cold]
+    fn exemplify(&self, record: Record) {
+        let value = match record.amount {
+            Amount::Ticks(ticks) => ticks as f64 * clock::seconds_per_tick(),
+            Amount::Value(value) => value,
+        };
+        let is_enough = self.exemplars.as_ref().is_none_or(|all| all.offer(record.key, value));
+        if is_enough {
+            self.state.fetch_and(!ARMED, Ordering::Relaxed);
+        }
+    }
+
+    fn arm(&self) {
+        if let Some(exemplars) = &self.exemplars {
+            exemplars.rearm();
+            let arm = |state| (state != RETIRED).then_some(state | ARMED);
+            let _ = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, arm);
+        }
+    }
+
+    /// Writes some of what was recorded, with the traces it was part of, to `into`.
+    pub(crate) fn exemplars(&self, into: &mut Vec<Exemplar>) {
+        if let Some(exemplars) = &self.exemplars {
+            exemplars.copy(into);
         }
     }
 
@@ -257,7 +307,7 @@ impl HistogramCore {
     fn shards(&self) -> impl Iterator<Item = &'static Shard> + Clone {
         // A record made while this is read may wait for the next fold; one that happened before is
         // in the home shard, or its series is seen as busy.
-        let quiet = self.state.load(Ordering::Relaxed) == QUIET;
+        let quiet = is_quiet(self.state.load(Ordering::Relaxed));
         self.row.iter().take(if quiet { 1 } else { usize::MAX })
     }
 
@@ -284,6 +334,7 @@ impl HistogramCore {
             return;
         }
         seen.count = count;
+        self.arm();
         self.store.top_up();
         if let Some(home) = self.row.get(lease::HOME) {
             self.mark.store(home.count.load(Ordering::Relaxed), Ordering::Relaxed);

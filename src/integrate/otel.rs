@@ -15,9 +15,12 @@
 
 pub use crate::front::otel::MeterProvider;
 
+use opentelemetry::trace::TraceContextExt;
+
 use crate::{
     front::otel::Observers,
     handle::Highwater,
+    instrument::TraceContext,
     sample::{Failure, Meter, Sampler},
     sync::Arc,
 };
@@ -35,6 +38,24 @@ pub fn meter_provider(hw: &Highwater) -> MeterProvider {
     let observers = Arc::<Observers>::default();
     hw.sample(Rounds(observers.clone()));
     MeterProvider::new(hw.registry().clone(), observers)
+}
+
+/// The span that is OpenTelemetry's current one on the calling thread, if it is sampled: for
+/// [`Builder::exemplars`](crate::Builder::exemplars), so that a slow query on a dashboard leads to
+/// its trace.
+///
+/// ```
+/// use highwater::{Highwater, integrate::otel};
+/// let hw = Highwater::builder("shop").exemplars(otel::trace_context).start()?;
+/// # Ok::<(), highwater::Error>(())
+/// ```
+pub fn trace_context() -> Option<TraceContext> {
+    opentelemetry::Context::map_current(|context| {
+        let span = context.span();
+        let span = span.span_context();
+        span.is_sampled()
+            .then(|| TraceContext::new(span.trace_id().to_bytes(), span.span_id().to_bytes()))
+    })
 }
 
 /// A round of questions each tick, until the last.

@@ -174,10 +174,12 @@ impl Collector {
                     into.push_integer(series, *since, core.total())
                 }
                 (Reading::Value(value), ..) => into.push_value(series, *since, *value),
-                (Reading::Histogram(_) | Reading::Unread, _, Some(all)) => {
-                    into.push_histogram(series, *since, all)
-                }
-                (Reading::Histogram(_) | Reading::Unread, _, None) => {}
+                (
+                    Reading::Histogram(_) | Reading::Unread,
+                    Instrument::Histogram(core),
+                    Some(all),
+                ) => into.push_histogram(series, *since, all, |into| core.exemplars(into)),
+                (Reading::Histogram(_) | Reading::Unread, ..) => {}
             }
         }
     }

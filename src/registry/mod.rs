@@ -22,7 +22,7 @@ use std::collections::{HashMap, hash_map::Entry};
 use crate::{
     instrument::{
         Counter, CounterCore, DropReason, Drops, Gauge, GaugeCore, Histogram, HistogramCore,
-        Measure, UpDownCore, UpDownCounter,
+        Measure, TraceSource, UpDownCore, UpDownCounter,
     },
     name::{Labels, Unit},
     semconv,
@@ -39,6 +39,8 @@ pub(crate) struct Registry {
     id: u64,
     limit: usize,
     drops: Arc<Drops>,
+    /// What histograms ask for exemplars.
+    traces: Option<TraceSource>,
     components: Components,
     /// How many series there are, to be asked for without the lock.
     known: AtomicUsize,
@@ -68,10 +70,16 @@ impl Registry {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             limit,
             drops: Arc::default(),
+            traces: None,
             components: Components::default(),
             known: AtomicUsize::new(0),
             state: RwLock::default(),
         }
+    }
+
+    /// Histograms keep exemplars, and ask `source` where a value was recorded.
+    pub(crate) fn with_exemplars(self, source: Option<TraceSource>) -> Self {
+        Self { traces: source, ..self }
     }
 
     /// Tells registries of this process apart; never zero.
@@ -252,7 +260,7 @@ impl State {
         let Some(labels) = labels else {
             return self.series[id.index()].instrument.clone();
         };
-        let instrument = Instrument::new(kind, &registry.drops);
+        let instrument = Instrument::new(kind, &registry.drops, registry.traces.as_ref());
         if retired {
             instrument.retire();
         }

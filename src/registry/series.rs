@@ -2,7 +2,7 @@
 
 use super::{Kind, Metric};
 use crate::{
-    instrument::{CounterCore, Drops, GaugeCore, HistogramCore, UpDownCore},
+    instrument::{CounterCore, Drops, GaugeCore, HistogramCore, TraceSource, UpDownCore},
     name::Labels,
     sync::Arc,
 };
@@ -42,7 +42,7 @@ pub(crate) enum Instrument {
 }
 
 impl Instrument {
-    pub(super) fn new(kind: Kind, drops: &Arc<Drops>) -> Self {
+    pub(super) fn new(kind: Kind, drops: &Arc<Drops>, traces: Option<&TraceSource>) -> Self {
         match kind {
             Kind::Counter => Self::Counter(Arc::new(CounterCore::new())),
             Kind::UpDownCounter => Self::UpDown(Arc::new(UpDownCore::new())),
@@ -50,7 +50,8 @@ impl Instrument {
                 Self::Gauge(Arc::new(GaugeCore::new(drops.clone())))
             }
             Kind::Histogram(measure) => {
-                Self::Histogram(Arc::new(HistogramCore::new(measure, drops.clone())))
+                let core = HistogramCore::new(measure, drops.clone()).with_exemplars(traces);
+                Self::Histogram(Arc::new(core))
             }
         }
     }

@@ -2,7 +2,11 @@
 //! use, so a steady state allocates nothing.
 
 use super::Series;
-use crate::{clock::Moment, instrument::Distribution, sync::Arc};
+use crate::{
+    clock::Moment,
+    instrument::{Distribution, Exemplar},
+    sync::Arc,
+};
 
 /// One series' cumulative state.
 #[derive(Debug)]
@@ -28,16 +32,23 @@ pub(crate) struct Snapshot {
     pub(crate) at: Moment,
     pub(crate) points: Vec<Point>,
     distributions: Vec<Distribution>,
+    /// Of the distribution at the same place.
+    exemplars: Vec<Vec<Exemplar>>,
     used: usize,
 }
 
 impl Snapshot {
     pub(crate) fn new(at: Moment) -> Self {
-        Self { at, points: Vec::new(), distributions: Vec::new(), used: 0 }
+        Self { at, points: Vec::new(), distributions: Vec::new(), exemplars: Vec::new(), used: 0 }
     }
 
     pub(crate) fn distribution(&self, at: u32) -> &Distribution {
         &self.distributions[at as usize]
+    }
+
+    /// Some of the values of a distribution, of whatever age; mostly none.
+    pub(crate) fn exemplars(&self, at: u32) -> &[Exemplar] {
+        &self.exemplars[at as usize]
     }
 
     pub(super) fn clear(&mut self, at: Moment) {
@@ -59,11 +70,17 @@ impl Snapshot {
         series: &Arc<Series>,
         since: Moment,
         all: &Distribution,
+        exemplars: impl FnOnce(&mut Vec<Exemplar>),
     ) {
         match self.distributions.get_mut(self.used) {
             Some(reused) => reused.clone_from(all),
-            None => self.distributions.push(all.clone()),
+            None => {
+                self.distributions.push(all.clone());
+                self.exemplars.push(Vec::new());
+            }
         }
+        self.exemplars[self.used].clear();
+        exemplars(&mut self.exemplars[self.used]);
         let data = Data::Histogram(self.used as u32);
         self.points.push(Point { series: series.clone(), since, data });
         self.used += 1;

@@ -72,7 +72,8 @@ impl Prometheus {
             command
                 .arg(format!("--config.file={}", directory.join("prometheus.yml").display()))
                 .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
-                .arg(format!("--web.listen-address=127.0.0.1:{port}"));
+                .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+                .arg("--enable-feature=exemplar-storage");
             command
         });
         let prometheus = Self { server, port };
@@ -135,7 +136,8 @@ pub fn parsed_by_python(test: &str, page: &str) -> Option<String> {
         "from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse\n\
          for f in parse(open({:?}, newline='', encoding='utf-8').read()):\n\
          \x20 for s in f.samples:\n\
-         \x20   print(f.type, s.name, sorted(s.labels.items()), s.value)",
+         \x20   more = [sorted(s.exemplar.labels.items()), s.exemplar.value] if s.exemplar else []\n\
+         \x20   print(f.type, s.name, sorted(s.labels.items()), s.value, *more)",
         file.display().to_string()
     );
     let out = python(&code).output().expect("python3");

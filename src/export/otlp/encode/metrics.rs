@@ -1,12 +1,12 @@
 //! A snapshot as metrics: one message a metric, one point a series.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::SystemTime};
 
 use opentelemetry_proto::tonic::{
     common::v1::{KeyValue, any_value::Value as Any},
     metrics::v1::{
-        AggregationTemporality, ExponentialHistogram, Gauge, Histogram, Metric, NumberDataPoint,
-        Sum, metric, number_data_point,
+        AggregationTemporality, Exemplar as ExemplarMessage, ExponentialHistogram, Gauge,
+        Histogram, Metric, NumberDataPoint, Sum, exemplar, metric, number_data_point,
     },
     resource::v1::Resource as ResourceMessage,
 };
@@ -20,8 +20,9 @@ use super::{
     scope, text,
 };
 use crate::{
+    clock::unix_nanos,
     export::otlp::Temporality,
-    instrument::Distribution,
+    instrument::{Distribution, Exemplar},
     name::Labels,
     registry::{Data, Kind, Metric as Known, Point, Snapshot},
     semconv,
@@ -44,11 +45,13 @@ pub(crate) struct Shape {
 pub(crate) struct Encoder {
     shape: Shape,
     history: History,
+    /// When the last snapshot was taken: what is older has been told.
+    told: Option<SystemTime>,
 }
 
 impl Encoder {
     pub(crate) fn new(shape: Shape) -> Self {
-        Self { shape, history: History::default() }
+        Self { shape, history: History::default(), told: None }
     }
 
     /// The request, encoded, and the number of its points; `None` if there is nothing to send.
@@ -68,6 +71,7 @@ impl Encoder {
             });
             points += usize::from(self.add(&mut metrics[index], point, snapshot).is_some());
         }
+        self.told = Some(snapshot.at.wall);
         metrics.retain(|metric| !is_empty(metric));
         if points == 0 {
             return None;
@@ -133,6 +137,7 @@ impl Encoder {
                     self.counted(point, all_since_birth, at, |all| exponential(all, max_buckets))?;
                 message.attributes = attributes(&point.series.labels);
                 (message.start_time_unix_nano, message.time_unix_nano) = (start, at);
+                message.exemplars = self.exemplars(snapshot.exemplars(which));
                 all.data_points.push(message);
             }
             (Some(metric::Data::Histogram(all)), Data::Histogram(which)) => {
@@ -144,11 +149,25 @@ impl Encoder {
                     self.counted(point, all_since_birth, at, |all| explicit(all, &bounds))?;
                 message.attributes = attributes(&point.series.labels);
                 (message.start_time_unix_nano, message.time_unix_nano) = (start, at);
+                message.exemplars = self.exemplars(snapshot.exemplars(which));
                 all.data_points.push(message);
             }
             _ => return None,
         }
         Some(())
+    }
+
+    /// Those taken since the last snapshot.
+    fn exemplars(&self, all: &[Exemplar]) -> Vec<ExemplarMessage> {
+        let is_new = |exemplar: &&Exemplar| self.told.is_none_or(|told| exemplar.at > told);
+        let message = |exemplar: &Exemplar| ExemplarMessage {
+            time_unix_nano: unix_nanos(exemplar.at),
+            value: Some(exemplar::Value::AsDouble(exemplar.value)),
+            trace_id: exemplar.trace.trace_id().into(),
+            span_id: exemplar.trace.span_id().into(),
+            ..Default::default()
+        };
+        all.iter().filter(is_new).map(message).collect()
     }
 
     /// A sum's value, and since when it counts.

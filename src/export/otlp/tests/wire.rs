@@ -1,11 +1,11 @@
 //! What is on the wire: names, units, kinds, start times, buckets, attributes.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use opentelemetry_proto::tonic::{
     common::v1::{KeyValue, any_value::Value},
     logs::v1::{LogRecord, SeverityNumber},
-    metrics::v1::{AggregationTemporality, Metric, metric::Data, number_data_point},
+    metrics::v1::{AggregationTemporality, Metric, exemplar, metric::Data, number_data_point},
 };
 
 use super::{
@@ -14,11 +14,12 @@ use super::{
     registry, snapshot, step, transition,
 };
 use crate::{
+    clock::Moment,
     event::State,
     export::otlp::{self, Temporality},
-    instrument::Measure,
+    instrument::{Measure, TraceContext, TraceSource},
     name::{Labels, Unit},
-    registry::{Registry, Snapshot},
+    registry::{Collector, Registry, Snapshot},
     semconv,
     sync::Arc,
 };
@@ -308,6 +309,46 @@ fn explicit_histograms_have_advised_or_declared_bounds() {
         assert!((point.max.unwrap() - 0.02).abs() < 2e-9);
         assert_eq!(point.start_time_unix_nano, START);
     }
+}
+
+#[test]
+fn an_exemplar_travels_once_with_its_trace() {
+    let now = || Moment { mono: Duration::ZERO, wall: SystemTime::now() };
+    let source = TraceSource::new(|| Some(TraceContext::new([0xab; 16], [0xcd; 8])));
+    let registry = Arc::new(Registry::new(100).with_exemplars(Some(source)));
+    let mut collector = Collector::new(registry.clone(), now());
+    let all = ["exponential", "explicit"]
+        .map(|name| registry.histogram(name, Measure::Value, &Labels::empty()));
+    let receiver = Receiver::always(Reaction::ok());
+    let mut exporter = exporter(otlp::to(receiver.url()).explicit_bounds("explicit", [1.0]));
+    let mut snapshot = Snapshot::new(now());
+    let mut exemplars = |recorded: &[f64]| {
+        for histogram in &all {
+            recorded.iter().for_each(|value| histogram.record(*value));
+        }
+        collector.collect(now());
+        collector.snapshot(&mut snapshot);
+        exporter.intake().metrics(&snapshot);
+        step(&mut exporter);
+        let (_, metrics) = decoded(receiver.received().last().unwrap());
+        let of = |metric: &Metric| match &metric.data {
+            Some(Data::ExponentialHistogram(all)) => all.data_points[0].exemplars.clone(),
+            Some(Data::Histogram(all)) => all.data_points[0].exemplars.clone(),
+            other => panic!("{other:?}"),
+        };
+        metrics.iter().map(of).collect::<Vec<_>>()
+    };
+    // The slow one is not crowded out by the usual.
+    for of in exemplars(&[0.26, 0.27, 0.28, 40.0]) {
+        let values: Vec<_> = of.iter().filter_map(|exemplar| exemplar.value).collect();
+        assert_eq!(values, [0.28, 40.0].map(exemplar::Value::AsDouble));
+        for exemplar in of {
+            assert_eq!((exemplar.trace_id, exemplar.span_id), (vec![0xab; 16], vec![0xcd; 8]));
+            assert!(exemplar.time_unix_nano > 1_700_000_000 * SECOND);
+        }
+    }
+    assert_eq!(exemplars(&[]), [vec![], vec![]], "told before");
+    assert!(exemplars(&[7.0]).iter().all(|of| of.len() == 1));
 }
 
 #[test]

@@ -8,6 +8,8 @@ mod counter;
 mod distribution;
 #[path = "../../../../src/instrument/drops.rs"]
 mod drops;
+#[path = "../../../../src/instrument/exemplar.rs"]
+mod exemplar;
 #[path = "../../../../src/instrument/histogram.rs"]
 mod histogram;
 #[path = "../../../../src/instrument/lease.rs"]
