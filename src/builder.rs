@@ -184,7 +184,8 @@ impl Builder {
     }
 
     /// Adds the rules in a Prometheus rule file: a path, or what [`rule::file`] and
-    /// [`rule::yaml`] give. A file is read again when it changes (looked at once a tick) and by
+    /// [`rule::yaml`] give. A file is read again when it changes (looked at once a tick, by a thread of
+    /// its own, `highwater-files`) and by
     /// [`Highwater::reload_rules`]; while it is broken, what was read before goes on.
     ///
     /// A file that cannot be read is a mistake at start. A rule in it that cannot be run is logged
@@ -237,6 +238,7 @@ impl Builder {
             changes,
             tick,
             budget,
+            also_known: Vec::new(),
         }
     }
 
@@ -544,6 +546,8 @@ impl Builder {
         if export.is_none() {
             // Its name stays known, so that code that watches it runs anywhere.
             rules.retain(|rule| !rule::preset::needs_endpoint(rule));
+            let idle = set.base.iter().filter(|rule| rule::preset::needs_endpoint(rule));
+            set.also_known = idle.map(|rule| rule.name().to_owned()).collect();
             set.base.retain(|rule| !rule::preset::needs_endpoint(rule));
         }
         let static_rules = rules.clone();

@@ -87,6 +87,8 @@ pub enum ResolveReason {
     RuleRemoved,
     /// The instance was shut down.
     Shutdown,
+    /// A rule of a file has more alerts than its group's limit: it has none then.
+    Limit,
 }
 
 impl ResolveReason {
@@ -97,6 +99,7 @@ impl ResolveReason {
             Self::NoData => "no_data",
             Self::RuleRemoved => "rule_removed",
             Self::Shutdown => "shutdown",
+            Self::Limit => "limit",
         }
     }
 }

@@ -164,7 +164,7 @@ groups:
 }
 
 #[test]
-fn a_limit_is_an_error_and_changes_nothing() {
+fn over_a_group_s_limit_there_are_no_alerts() {
     let text = "groups: [{name: g, limit: 1, rules: [{alert: A, expr: depth > 5}]}]";
     let mut kit = Kit::new(rule::yaml(text).rules().unwrap());
     let a = kit.gauge("depth").label("queue", "a").build();
@@ -174,7 +174,32 @@ fn a_limit_is_an_error_and_changes_nothing() {
     kit.gauge("depth").label("queue", "b").build().set(9.0);
     kit.run(seconds(1));
     assert!(kit.error("A").unwrap().contains("its limit is 1"));
-    assert_eq!(kit.state("A"), alert::State::Firing);
+    assert_eq!(kit.take_story().last().unwrap(), "1s A{queue=\"a\"} firing → inactive (limit)");
+}
+
+#[test]
+fn what_came_by_a_server_s_names_leaves_by_them() {
+    let expr = "rate(jobs_failed{a__b=\"c\"}[5m]) > 1 and on (a__b) x__y > 2";
+    let text = format!("groups: [{{name: g, rules: [{{alert: A, expr: '{expr}'}}]}}]");
+    let builder = Highwater::builder("files").without_presets().rule_file(rule::yaml(&text));
+    let exported = builder.export_rules(&ExportStyle::new());
+    assert!(exported.yaml.replace('\\', "").contains(expr), "{exported}");
+}
+
+#[test]
+fn rules_of_one_group_with_other_limits_are_groups_of_their_own() {
+    let rule =
+        |name, limit| rule::alert(name).group("g").limit(limit).when(rule::gauge("x").above(1.0));
+    let builder = Highwater::builder("files").without_presets();
+    let builder = builder.rule(rule("A", 0)).rule(rule("B", 5)).rule(rule("C", 0));
+    let exported = builder.export_rules(&ExportStyle::new());
+    let yaml = &exported.yaml;
+    assert_eq!(yaml.matches("- name:").count(), 2, "{yaml}");
+    assert!(yaml.find("\"C\"") < yaml.find("limit: 5"), "{yaml}");
+    assert!(exported.approximations.iter().any(|one| one.of == rule::Inequality::Limit));
+    if let Some(tool) = stack::find("exported limits", "promtool") {
+        checked(&tool, "limits.yml", yaml).unwrap_or_else(|said| panic!("{said}"));
+    }
 }
 
 #[test]

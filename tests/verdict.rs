@@ -25,6 +25,17 @@ fn a_load_test_that_raises_nothing_passes() {
 }
 
 #[test]
+fn a_rule_that_never_saw_a_sample_is_no_pass() {
+    let hw = builder().rule(rule::alert("Blind").when(rule::gauge("dehpt").above(2.0)));
+    let hw = hw.start().unwrap();
+    hw.gauge("depth").build().set(1.0);
+    hw.shutdown(PATIENCE).unwrap();
+    let verdict = hw.verdict();
+    assert_eq!((verdict.code(), verdict.unseen()), (3, &["Blind".to_owned()][..]), "{verdict}");
+    assert!(verdict.allow_unseen().is_clear());
+}
+
+#[test]
 fn one_that_raises_an_alert_fails_though_it_cleared_since() {
     let (sink, mut alerts) = alert::channel(16);
     let hw = builder().sink(sink).start().unwrap();
@@ -46,6 +57,7 @@ fn a_test_alert_takes_the_whole_way_and_changes_nothing() {
     let (sink, mut alerts) = alert::channel(16);
     let hw = builder().sink(sink).start().unwrap();
     assert!(hw.test_fire("Deeep").unwrap_err().to_string().contains("Deep"));
+    hw.gauge("depth").build().set(1.0);
     hw.test_fire("Deep").unwrap();
     let fired = alerts.recv().unwrap();
     assert_eq!(fired.to, alert::State::Firing);

@@ -23,7 +23,7 @@ use std::{
 use super::silence::Silences;
 use crate::{
     clock::Moment,
-    event::{Hush, Owner, ResolveReason, State, Transition},
+    event::{Hush, Owner, ResolveReason, State, TEST, Transition},
     name::Labels,
     sync::Arc,
 };
@@ -182,7 +182,9 @@ impl Known {
     /// How long its next news waits, now that it fires again.
     fn next_delay(&self, transition: &Transition, now: Duration) -> Duration {
         let since = self.ended_at.map_or(Duration::MAX, |ended| now.saturating_sub(ended));
-        if !transition.rule.damped || since > SOON.max(self.delay * 2) {
+        // Who sends a test wants to see it arrive.
+        let is_test = transition.labels.get(TEST).is_some();
+        if is_test || !transition.rule.damped || since > SOON.max(self.delay * 2) {
             Duration::ZERO
         } else {
             self.delay.max(FIRST_DELAY)
@@ -425,6 +427,19 @@ mod tests {
             "nothing is hidden for longer: {gaps:?}"
         );
         assert!(world.notifier.hushed()[Hush::Flapping as usize] > 8_000);
+    }
+
+    #[test]
+    fn tests_are_told_however_often_they_come() {
+        let mut world = World::new();
+        let of = |step: Arc<Transition>| {
+            let labels = step.labels.with(TEST, "true");
+            Arc::new(Transition { labels, ..Transition::clone(&step) })
+        };
+        for _ in 0..3 {
+            assert_eq!(world.step(vec![of(begins())]), "F");
+            assert_eq!(world.step(vec![of(cleared())]), "r");
+        }
     }
 
     #[test]

@@ -58,6 +58,7 @@ impl fmt::Display for Fired {
 /// | 0 | rules were evaluated, and none of the severity asked for fired |
 /// | 1 | one did |
 /// | 2 | nothing can be said: nothing was evaluated, or a rule could not be |
+/// | 3 | nothing fired, but a rule of yours never saw a sample: its metric may be misspelt |
 ///
 /// ```
 /// use highwater::{Highwater, rule};
@@ -79,6 +80,7 @@ pub struct Verdict {
     fired: Vec<Fired>,
     forgotten: u64,
     unjudged: Vec<String>,
+    unseen: Vec<String>,
     evaluations: u64,
     least: Severity,
 }
@@ -100,13 +102,26 @@ impl Verdict {
         &self.unjudged
     }
 
+    /// Rules that never had anything to judge: no sample, or within their
+    /// [`warm_up`](crate::rule::Rule::warm_up) only. [Presets](crate::rule::preset) are not among
+    /// them: a service without a pool has nothing for theirs.
+    pub fn unseen(&self) -> &[String] {
+        &self.unseen
+    }
+
+    /// Passes rules that never saw a sample, such as those of failures that did not occur.
+    pub fn allow_unseen(mut self) -> Self {
+        self.unseen.clear();
+        self
+    }
+
     /// Judges alerts of this severity and worse only; [`Severity::Warning`] by default.
     pub fn at_least(mut self, severity: Severity) -> Self {
         self.least = severity;
         self
     }
 
-    /// Whether rules were evaluated and nothing fired.
+    /// Whether rules were evaluated, all that should be, and nothing fired.
     pub fn is_clear(&self) -> bool {
         self.code() == 0
     }
@@ -116,7 +131,10 @@ impl Verdict {
         if self.forgotten > 0 || self.fired().next().is_some() {
             1
         } else {
-            2 * u8::from(self.evaluations == 0 || !self.unjudged.is_empty())
+            match self.evaluations == 0 || !self.unjudged.is_empty() {
+                true => 2,
+                false => 3 * u8::from(!self.unseen.is_empty()),
+            }
         }
     }
 }
@@ -133,6 +151,7 @@ impl fmt::Display for Verdict {
                     more => write!(f, "; and {more} more"),
                 }
             }
+            3 => write!(f, "no alert fired, but rules saw no sample: {}", self.unseen.join(", ")),
             _ if self.evaluations == 0 => f.write_str("no rule was evaluated"),
             _ => write!(f, "rules could not be evaluated: {}", self.unjudged.join(", ")),
         }
@@ -161,6 +180,7 @@ struct Pages {
     fired: BTreeMap<(Arc<str>, Labels), Fired>,
     forgotten: u64,
     unjudged: Vec<String>,
+    unseen: Vec<String>,
 }
 
 impl Ledger {
@@ -210,12 +230,22 @@ impl Ledger {
         }
     }
 
+    /// The rules that have had nothing to judge so far.
+    pub(crate) fn unseen<'a>(&self, rules: impl Iterator<Item = &'a Arc<str>> + Clone) {
+        let mut pages = self.pages.lock();
+        // Once all have, that is so for good, and mostly nothing has changed.
+        if !pages.unseen.iter().eq(rules.clone().map(|rule| &**rule)) {
+            pages.unseen = rules.map(|rule| rule.to_string()).collect();
+        }
+    }
+
     pub(crate) fn verdict(&self) -> Verdict {
         let pages = self.pages.lock();
         Verdict {
             fired: pages.fired.values().cloned().collect(),
             forgotten: pages.forgotten,
             unjudged: pages.unjudged.clone(),
+            unseen: pages.unseen.clone(),
             evaluations: self.evaluations.load(Ordering::Relaxed),
             least: Severity::Warning,
         }
@@ -248,6 +278,12 @@ mod tests {
         let verdict = ledger.verdict();
         assert!(verdict.is_clear());
         assert_eq!(verdict.to_string(), "no alert fired in 3 evaluations of rules");
+        let rules = [Arc::from("B"), Arc::from("C")];
+        ledger.unseen(rules.iter());
+        assert_eq!((ledger.verdict().code(), ledger.verdict().allow_unseen().code()), (3, 0));
+        assert_eq!(ledger.verdict().to_string(), "no alert fired, but rules saw no sample: B, C");
+        ledger.unseen(rules[..0].iter());
+        assert!(ledger.verdict().is_clear());
         ledger.unjudged("A");
         ledger.unjudged("A");
         assert_eq!(ledger.verdict().code(), 2);

@@ -29,24 +29,26 @@ pub struct Watch(Arc<Cell>);
 impl Watch {
     /// The watch of an instance that is switched off: inactive for ever.
     pub(crate) fn inert() -> Self {
-        Self(Arc::new(Cell::new(pack(State::Inactive, 0.0))))
+        Self(Arc::new(Cell::new(pack(State::Inactive, false, 0.0))))
     }
 
-    /// Whether any of its alerts is firing. One relaxed load.
+    /// Whether any of its alerts is firing. One whose samples went missing meanwhile still is,
+    /// until it resolves: a reading that failed is no reason to let load in again. One relaxed load.
     #[inline]
     pub fn is_firing(&self) -> bool {
-        self.0.load(Ordering::Relaxed) as u8 == State::Firing as u8
+        self.0.load(Ordering::Relaxed) & RAISED != 0
     }
 
-    /// The worst state among its alerts. One relaxed load.
+    /// The worst state among its alerts: of one that fires and has no samples any more,
+    /// [`State::NoData`]. One relaxed load.
     #[inline]
     pub fn state(&self) -> State {
         unpack(self.0.load(Ordering::Relaxed)).0
     }
 
-    /// How close it is: 0 at the clear threshold or below, 1 at the threshold or while firing, in
-    /// proportion between; 0 without data. A handler can shed that share of its load. One relaxed
-    /// load.
+    /// How close it is: 1 at the threshold and while firing, else its value's share of the threshold
+    /// (of [`below`](crate::rule::Value::below) the threshold's share of its value); 0 without data
+    /// unless it fires. A handler can shed that share of its load. One relaxed load.
     #[inline]
     pub fn level(&self) -> f64 {
         f64::from(unpack(self.0.load(Ordering::Relaxed)).1)
@@ -69,8 +71,11 @@ pub struct UnknownAlert {
 
 type Cell = AtomicU64;
 
-fn pack(state: State, level: f32) -> u64 {
-    u64::from(level.to_bits()) << 32 | state as u64
+/// The bit beside state and level that says whether it fires.
+const RAISED: u64 = 1 << 8;
+
+fn pack(state: State, raised: bool, level: f32) -> u64 {
+    u64::from(level.to_bits()) << 32 | u64::from(raised) * RAISED | state as u64
 }
 
 #[inline]
@@ -91,6 +96,8 @@ pub(crate) struct Reading {
     pub(crate) rule: Arc<RuleInfo>,
     pub(crate) labels: Labels,
     pub(crate) state: State,
+    /// Whether it fires, with samples or without.
+    pub(crate) raised: bool,
     pub(crate) level: f64,
 }
 
@@ -142,12 +149,12 @@ impl Watches {
 impl Entry {
     fn write(&self, readings: &[Reading]) {
         let worst = readings.iter().filter(|reading| self.matches(reading)).fold(
-            (State::Inactive, 0.0),
-            |(state, level): (State, f64), reading| {
-                (worse(state, reading.state), level.max(reading.level))
+            (State::Inactive, false, 0.0),
+            |(state, raised, level): (State, bool, f64), reading| {
+                (worse(state, reading.state), raised | reading.raised, level.max(reading.level))
             },
         );
-        self.cell.store(pack(worst.0, worst.1 as f32), Ordering::Relaxed);
+        self.cell.store(pack(worst.0, worst.1, worst.2 as f32), Ordering::Relaxed);
     }
 
     fn matches(&self, reading: &Reading) -> bool {
@@ -167,7 +174,8 @@ mod tests {
 
     fn reading(name: &str, labels: &[(&str, &str)], state: State, level: f64) -> Reading {
         let rule = transition(name).rule.clone();
-        Reading { rule, labels: Labels::new(labels.iter().copied()), state, level }
+        let raised = state == State::Firing;
+        Reading { rule, labels: Labels::new(labels.iter().copied()), state, raised, level }
     }
 
     #[test]

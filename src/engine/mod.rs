@@ -11,6 +11,7 @@ mod delivery;
 mod doze;
 mod drill;
 mod errand;
+mod files;
 mod health;
 mod io;
 mod launch;

@@ -1,5 +1,6 @@
 //! Rule files that are read again while the instance runs: when one changes, or when asked to. A
-//! file that is broken changes nothing, is logged, and is counted.
+//! file that is broken changes nothing, is logged, and is counted. They are read and checked by
+//! whoever asks, or by `highwater-files`; the tick thread takes over what is ready.
 
 use std::{fs, path::Path, time::SystemTime};
 
@@ -7,7 +8,7 @@ use crate::{
     instrument::Gauge,
     name::{Labels, Unit},
     registry::Registry,
-    rule::{Assembled, Refused, ReloadError, Rule, RuleNames, RuleSet, rule_names},
+    rule::{Assembled, Evaluator, Refused, ReloadError, Rule, RuleNames, RuleSet, rule_names},
     semconv,
     sync::{Arc, AtomicU64, Mutex, Ordering},
 };
@@ -17,7 +18,9 @@ use crate::{
 pub(crate) struct Reload {
     set: RuleSet,
     names: RuleNames,
-    ready: Mutex<Option<Vec<Rule>>>,
+    /// One reads at a time, so that what is read last is what runs.
+    reading: Mutex<()>,
+    ready: Mutex<Option<Box<Evaluator>>>,
     /// Those that run, or will from the next tick on.
     current: Mutex<Vec<Rule>>,
     reloaded: AtomicU64,
@@ -45,6 +48,7 @@ impl Reload {
         Self {
             set,
             names,
+            reading: Mutex::default(),
             ready: Mutex::default(),
             current: Mutex::new(rules),
             reloaded: AtomicU64::new(0),
@@ -63,8 +67,9 @@ impl Reload {
     /// # Errors
     /// Why nothing changes.
     pub(crate) fn read(&self) -> Result<Vec<Refused>, ReloadError> {
-        match self.set.assemble() {
-            Ok(Assembled { rules, refused, mistakes }) => {
+        let _alone = self.reading.lock();
+        match self.set.prepare() {
+            Ok((Assembled { rules, refused, mistakes }, evaluator)) => {
                 for mistake in &mistakes {
                     log::warn!("highwater: {mistake}");
                 }
@@ -72,11 +77,15 @@ impl Reload {
                     log::warn!("highwater: {one}");
                 }
                 log::info!("highwater: {} rules read anew", rules.len());
-                *self.names.write() = rule_names(&rules);
+                let mut names = rule_names(&rules);
+                names.extend_from_slice(&self.set.also_known);
+                names.sort();
+                names.dedup();
+                *self.names.write() = names;
                 self.refused.store(refused.len() as u64, Ordering::Relaxed);
                 self.reloaded.fetch_add(1, Ordering::Relaxed);
                 self.current.lock().clone_from(&rules);
-                *self.ready.lock() = Some(rules);
+                *self.ready.lock() = Some(Box::new(evaluator));
                 Ok(refused)
             }
             Err(why) => {
@@ -88,11 +97,38 @@ impl Reload {
     }
 }
 
-/// The tick thread's side: one `stat` a file and tick.
+/// The side of `highwater-files`: one `stat` a file and look.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    reload: Arc<Reload>,
+    seen: Vec<Stamp>,
+}
+
+impl Watcher {
+    pub(super) fn new(reload: Arc<Reload>) -> Self {
+        let seen = reload.set.files.iter().map(|file| file.path().and_then(stamp)).collect();
+        Self { reload, seen }
+    }
+
+    /// Reads them all if one has changed.
+    pub(super) fn look(&mut self) {
+        let mut changed = false;
+        for (file, seen) in self.reload.set.files.iter().zip(&mut self.seen) {
+            let now = file.path().and_then(stamp);
+            changed |= now != *seen;
+            *seen = now;
+        }
+        if changed {
+            // Told where it happens.
+            let _ = self.reload.read();
+        }
+    }
+}
+
+/// The tick thread's side.
 #[derive(Debug)]
 pub(super) struct Reloader {
     reload: Arc<Reload>,
-    seen: Vec<Stamp>,
     outcomes: [Gauge; 2],
     refused: Gauge,
 }
@@ -108,7 +144,6 @@ impl Reloader {
             registry.observed_counter(semconv::RULE_RELOADS, &labels)
         };
         Self {
-            seen: reload.set.files.iter().map(|file| file.path().and_then(stamp)).collect(),
             outcomes: ["success", "failure"].map(outcome),
             refused: registry.gauge(semconv::RULE_REFUSED, &Labels::empty()),
             reload,
@@ -116,25 +151,11 @@ impl Reloader {
     }
 
     /// Rules to be put in place, if there are new ones.
-    pub(super) fn refresh(&mut self) -> Option<Vec<Rule>> {
-        let mut changed = false;
-        for (file, seen) in self.reload.set.files.iter().zip(&mut self.seen) {
-            let now = file.path().and_then(stamp);
-            changed |= now != *seen;
-            *seen = now;
-        }
-        if changed {
-            // Told where it happens.
-            let _ = self.reload.read();
-        }
+    pub(super) fn refresh(&mut self) -> Option<Box<Evaluator>> {
         let count = |of: &AtomicU64| of.load(Ordering::Relaxed) as f64;
         self.outcomes[0].set(count(&self.reload.reloaded));
         self.outcomes[1].set(count(&self.reload.failed));
         self.refused.set(count(&self.reload.refused));
         self.reload.ready.lock().take()
-    }
-
-    pub(super) fn budget(&self) -> usize {
-        self.reload.set.budget
     }
 }

@@ -19,7 +19,7 @@ impl SilenceFile {
         Self { path, seen: None }
     }
 
-    /// One `stat` a tick. A file that went away silences nothing more.
+    /// One `stat` a look, by `highwater-files`. A file that went away silences nothing more.
     pub(super) fn refresh(&mut self, silences: &Silences) {
         let found = fs::metadata(&self.path).and_then(|meta| Ok((meta.modified()?, meta.len())));
         match found {
@@ -55,6 +55,10 @@ impl SilenceFile {
 fn read(path: &PathBuf, bytes: u64) -> io::Result<String> {
     if bytes > MAX_BYTES {
         return Err(io::Error::other(format!("{bytes} bytes, at most {MAX_BYTES} are read")));
+    }
+    // To open a pipe is to wait for whoever writes to it.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
     }
     fs::read_to_string(path)
 }

@@ -14,6 +14,7 @@ use super::{
     doze::Doze,
     drill,
     errand::Errand,
+    files::{Files, Watched},
     io::Courier,
     publish::AlertSeries,
     silence_file::SilenceFile,
@@ -75,7 +76,7 @@ pub(super) struct Ticker {
     telemetry: Telemetry,
     actors: Option<Actors>,
     courier: Option<Courier>,
-    silence_file: Option<SilenceFile>,
+    files: Option<Files>,
     #[cfg(feature = "rule-files")]
     reloader: Option<super::reload::Reloader>,
     losses: Arc<Losses>,
@@ -139,6 +140,11 @@ impl Ticker {
         for name in &parts.disabled_samplers {
             samplers.disable(name);
         }
+        let watched = Watched {
+            silences: parts.silence_file.map(SilenceFile::new),
+            #[cfg(feature = "rule-files")]
+            rules: parts.reload.clone().map(super::reload::Watcher::new),
+        };
         Self {
             interval: parts.tick,
             doze: Doze::new(samplers.alarms()),
@@ -158,7 +164,7 @@ impl Ticker {
             ),
             actors: parts.actors,
             courier: parts.courier,
-            silence_file: parts.silence_file.map(SilenceFile::new),
+            files: Files::start(watched, shared.clone()),
             #[cfg(feature = "rule-files")]
             reloader: parts.reload.map(|of| super::reload::Reloader::new(of, &registry)),
             losses: parts.losses,
@@ -215,8 +221,8 @@ impl Ticker {
             self.rules.discontinuity(at);
         }
         self.last = at;
-        if let Some(file) = &mut self.silence_file {
-            file.refresh(&self.shared.silences);
+        if let Some(files) = &mut self.files {
+            files.look(at);
         }
         #[cfg(feature = "rule-files")]
         self.reload(at);
@@ -233,7 +239,7 @@ impl Ticker {
         self.shared.recordings.observe(at, self.collector.series(), self.collector.frame());
         self.foresight.observe(at, self.collector.series(), self.collector.frame());
         self.scribe.observe(at, self.collector.series(), self.collector.frame());
-        self.rules.observe(self.collector.series(), self.collector.frame());
+        self.rules.observe(&self.collector);
         self.rules.evaluate(at, &mut self.transitions);
         self.telemetry.judge(&self.rules, at);
         self.write_down();
@@ -254,13 +260,8 @@ impl Ticker {
     /// Rules that were read anew take the old ones' place.
     #[cfg(feature = "rule-files")]
     fn reload(&mut self, at: Moment) {
-        let Some(reloader) = &mut self.reloader else { return };
-        let Some(rules) = reloader.refresh() else { return };
-        let replaced = self.rules.replace(rules, reloader.budget(), at, &mut self.transitions);
-        if let Err(wrong) = replaced {
-            // They were checked when they were read.
-            let wrong: Vec<_> = wrong.iter().map(ToString::to_string).collect();
-            log::error!("highwater: rules are left as they are: {}", wrong.join("; "));
+        if let Some(rules) = self.reloader.as_mut().and_then(super::reload::Reloader::refresh) {
+            self.rules.replace(*rules, at, &mut self.transitions);
         }
     }
 
@@ -270,6 +271,7 @@ impl Ticker {
         ledger.evaluated(self.rules.stats().evaluations);
         ledger.note(&self.transitions);
         self.rules.errors().for_each(|(rule, _)| ledger.unjudged(&rule.name));
+        ledger.unseen(self.rules.unseen().map(|rule| &rule.name));
     }
 
     /// Where every alert stands.
@@ -301,6 +303,7 @@ impl Ticker {
             rule: status.rule.clone(),
             labels: status.labels.clone(),
             state: status.state,
+            raised: status.raised,
             level: status.level,
         }));
     }
@@ -492,6 +495,27 @@ mod tests {
             // What came while nobody can say how long it took is in no window.
             assert_eq!(world.state("Busy"), State::Inactive);
         }
+    }
+
+    #[test]
+    fn a_missing_sample_lets_no_load_in_and_wakes_nobody() {
+        let mut world = World::new(vec![
+            alert("Memory").when(gauge("memory").above(0.9)),
+            alert("Slow").when(gauge("latency").above(1.0)).inhibited_by("Memory"),
+        ]);
+        world.set("memory", 0.95);
+        world.set("latency", 2.0);
+        world.step();
+        world.ticker.shared.registry.gauge("memory", &Labels::empty()).clear();
+        world.step();
+        let memory = world.ticker.shared.watches.get("Memory", &Labels::empty());
+        assert_eq!(memory.state(), State::NoData);
+        assert!(memory.is_firing() && memory.level() == 1.0);
+        world.set("memory", 0.1);
+        world.set("latency", 0.0);
+        world.step();
+        assert!(!memory.is_firing());
+        assert_eq!(world.told(), ["Memory firing", "Memory resolved"]);
     }
 
     #[test]

@@ -103,6 +103,11 @@ impl Collector {
         &self.frame
     }
 
+    /// All a histogram has recorded since its series began; the frame's delta is in it.
+    pub(crate) fn cumulative(&self, series: SeriesId) -> Option<&Distribution> {
+        self.cumulative.get(series.index())?.as_deref()
+    }
+
     /// Reads every core.
     pub(crate) fn collect(&mut self, at: Moment) {
         self.collect_for(at, |_| true);

@@ -73,12 +73,14 @@ pub(crate) struct ActiveRule {
     bound: Option<Result<Bound, Failure>>,
     alerts: Vec<Alert>,
     error: Option<Failure>,
+    /// Whether there ever was anything to judge.
+    judged: bool,
 }
 
 impl ActiveRule {
     pub(crate) fn new(compiled: Compiled) -> Self {
         let labels = compiled.info.labels.with(ALERT_NAME, &compiled.info.name);
-        Self { compiled, labels, bound: None, alerts: Vec::new(), error: None }
+        Self { compiled, labels, bound: None, alerts: Vec::new(), error: None, judged: false }
     }
 
     pub(crate) fn info(&self) -> &Arc<RuleInfo> {
@@ -87,6 +89,15 @@ impl ActiveRule {
 
     pub(crate) fn error(&self) -> Option<&str> {
         self.error.as_ref().map(|failure| &*failure.0)
+    }
+
+    /// Whether there ever was anything to judge: a sample, or for a rule of a file a series.
+    pub(crate) fn was_judged(&self) -> bool {
+        self.judged
+    }
+
+    pub(crate) fn is_preset(&self) -> bool {
+        self.compiled.preset
     }
 
     pub(crate) fn is_bound(&self) -> bool {
@@ -220,10 +231,22 @@ impl ActiveRule {
             self.error = Some(failure);
             return false;
         }
-        let raised = self.alerts.iter().filter(|alert| alert.found.raise.is_some()).count();
+        // Those that are kept firing count there too.
+        let is_alert = |alert: &&Alert| {
+            let kept = self.compiled.strict && alert.life.is_kept(now, &self.compiled.timing);
+            alert.found.raise.is_some() || kept
+        };
+        let raised = match self.compiled.limit {
+            0 => 0,
+            _ => self.alerts.iter().filter(is_alert).count(),
+        };
         if self.compiled.limit > 0 && raised > self.compiled.limit {
             let limit = self.compiled.limit;
             self.error = Some(Failure(format!("{raised} alerts, its limit is {limit}").into()));
+            if self.compiled.strict {
+                // As Prometheus does; nothing it had is left.
+                self.resolve_all(now, wall, ResolveReason::Limit, out);
+            }
             return false;
         }
         let warm = age >= self.compiled.warm_up;
@@ -236,6 +259,7 @@ impl ActiveRule {
                 holds: holding.is_some(),
                 value: holding.or(value),
             };
+            self.judged |= seen.data;
             if let Some(step) = alert.life.step(now, seen, &self.compiled.timing) {
                 out.push(alert.transition(step, wall, &self.compiled));
             }
@@ -295,14 +319,11 @@ impl ActiveRule {
         }
     }
 
-    /// Whether both are the same rule by group, name and labels.
+    /// Group, name and labels.
     #[cfg(feature = "rule-files")]
-    pub(crate) fn is_of(&self, other: &Self) -> bool {
-        let identity = |rule: &Self| {
-            let info = &rule.compiled.info;
-            (info.group.clone(), info.name.clone(), info.labels.clone())
-        };
-        identity(self) == identity(other)
+    pub(crate) fn identity(&self) -> (Arc<str>, Arc<str>, Labels) {
+        let info = &self.compiled.info;
+        (info.group.clone(), info.name.clone(), info.labels.clone())
     }
 
     /// After a reload: as it was if nothing of it changed, else the new rule with these alerts.
@@ -311,7 +332,7 @@ impl ActiveRule {
         if self.compiled.is(&new.compiled) {
             return self;
         }
-        Self { alerts: self.alerts, ..new }
+        Self { alerts: self.alerts, judged: self.judged, ..new }
     }
 
     pub(crate) fn postpone(&mut self, by: u64) {
@@ -325,6 +346,7 @@ impl ActiveRule {
             rule: &self.compiled.info,
             labels: &self.labels,
             state: if self.error.is_some() { State::Error } else { State::NoData },
+            raised: false,
             value: None,
             threshold: None,
             level: 0.0,
@@ -335,15 +357,17 @@ impl ActiveRule {
     fn status_of<'a>(&'a self, alert: &'a Alert) -> Status<'a> {
         let Life { state, value, .. } = alert.life;
         let failed = self.error.is_some() && !alert.life.is_active();
-        let active = matches!(state, State::Pending | State::Firing);
+        let raised = alert.life.is_raised();
         let level = match (alert.limit, value) {
+            _ if raised => 1.0,
             (Some(limit), Some(value)) => limit.nearness(value),
-            _ => f64::from(u8::from(active)),
+            _ => f64::from(u8::from(state == State::Pending)),
         };
         Status {
             rule: &self.compiled.info,
             labels: &alert.labels,
             state: if failed { State::Error } else { state },
+            raised,
             value,
             threshold: alert.limit.map(|limit| limit.value),
             level,

@@ -229,6 +229,12 @@ impl<'a> Binder<'a> {
         match (function, arguments) {
             (Function::Time, _) => return Ok(self.one(Op::Time, Labels::empty())),
             (Function::Timestamp, [Expr::Select(selector)]) => return self.instant(selector, true),
+            // Of what is computed it is when that was: now.
+            (Function::Timestamp, [of]) => {
+                let of = self.bind(of)?;
+                let slots = self.slots[of].iter().cloned().map(Slot::unnamed).map(number).collect();
+                return Ok(self.add(Op::Evaluated(of), slots));
+            }
             (Function::Absent, [of]) => {
                 let labels = match of {
                     Expr::Select(selector) => labels_of(selector),

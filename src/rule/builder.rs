@@ -222,7 +222,8 @@ impl Rule {
     }
 
     /// How many of its alerts may be pending or firing at once; where there would be more, the
-    /// evaluation fails and nothing changes. Without end by default.
+    /// evaluation fails and nothing changes. Without end by default. (The alerts of a rule from a
+    /// file end then, as in Prometheus.)
     pub fn limit(mut self, most: usize) -> Self {
         self.limit = most;
         self
@@ -350,6 +351,8 @@ impl Rule {
             description,
             annotations: Vec::new(),
             limit: self.limit,
+            strict: self.strict,
+            preset: super::preset::is_one(self),
             labels,
         }
     }
@@ -407,6 +410,13 @@ fn check_expr(expr: &Expr, tick: Duration, mistakes: &mut Vec<Mistake>) {
             _ => {}
         }
     });
+    expr.walk(&mut |expr| {
+        if let Expr::Select(selector) | Expr::Range(selector, _) = expr
+            && selector.offset > LONGEST_WINDOW
+        {
+            mistakes.push(Mistake::Offset { offset: selector.offset, most: LONGEST_WINDOW });
+        }
+    });
     let mut check = |expr: &Expr| match expr {
         Expr::Select(selector) | Expr::Range(selector, _)
             if selector.name.as_deref() == Some("")
@@ -451,6 +461,10 @@ pub(crate) struct Compiled {
     pub(crate) description: Template,
     pub(crate) annotations: Vec<(String, Template)>,
     pub(crate) limit: usize,
+    /// See [`Rule::strict`].
+    pub(crate) strict: bool,
+    /// One that is on by default: of its kind of data there may be none.
+    pub(crate) preset: bool,
     pub(crate) labels: Vec<(String, Template)>,
 }
 

@@ -216,6 +216,17 @@ impl Condition {
         });
     }
 
+    /// Whether there is a threshold to change, and one to clear by.
+    pub(crate) fn is_adjustable(&self) -> (bool, bool) {
+        let (mut threshold, mut clear) = (false, false);
+        let mut copy = self.clone();
+        copy.each(&mut |compare| {
+            threshold = true;
+            clear |= compare.clear.is_some();
+        });
+        (threshold, clear)
+    }
+
     fn first(&self) -> Option<(f64, Quantity)> {
         match &self.0 {
             Kind::Compare(compare) => Some((compare.threshold.value, compare.value.quantity)),

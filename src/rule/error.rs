@@ -72,6 +72,14 @@ pub enum Mistake {
         /// The longest.
         most: Duration,
     },
+    /// It looks further back than anything is kept.
+    #[error("the offset {offset:?} must be at most {most:?}")]
+    Offset {
+        /// What was given.
+        offset: Duration,
+        /// The furthest.
+        most: Duration,
+    },
     /// A quantile is a share.
     #[error("the quantile {} is not within 0..=1", Number(*.0))]
     Quantile(f64),

@@ -6,7 +6,7 @@
 //! changed its state allocates nothing for rules over plain numbers.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     time::{Duration, SystemTime},
 };
 
@@ -22,7 +22,7 @@ use crate::{
     clock::Moment,
     event::{ResolveReason, RuleInfo, State, Transition},
     name::Labels,
-    registry::{Frame, Series, SeriesId},
+    registry::{Collector, SeriesId},
     sync::Arc,
     window::{DEFAULT_BUDGET, Store, estimate},
 };
@@ -34,6 +34,8 @@ pub(crate) struct Status<'a> {
     /// The alert's labels, or the rule's own.
     pub(crate) labels: &'a Labels,
     pub(crate) state: State,
+    /// Whether it fires, or did when its samples vanished and has not ended.
+    pub(crate) raised: bool,
     pub(crate) value: Option<f64>,
     pub(crate) threshold: Option<f64>,
     /// How near it is to its threshold: 1 at or past it.
@@ -62,6 +64,8 @@ pub(crate) struct Evaluator {
     last: Option<Duration>,
     evaluations: u64,
     failures: u64,
+    /// The rules are others since the last tick, and not bound yet.
+    renewed: bool,
 }
 
 impl Evaluator {
@@ -105,6 +109,7 @@ impl Evaluator {
             last: None,
             evaluations: 0,
             failures: 0,
+            renewed: false,
         })
     }
 
@@ -114,41 +119,45 @@ impl Evaluator {
     }
 
     /// Puts other rules in these ones' place, before a tick is taken in. Alerts of a rule that is the
-    /// same, by group, name and labels, live on; those of rules that are gone resolve.
-    ///
-    /// # Errors
-    /// All mistakes of all rules; then nothing changes.
+    /// same, by group, name and labels, live on; those of rules that are gone resolve. What windows
+    /// the new rules share with the old ones goes on, the others are let go of.
     #[cfg(feature = "rule-files")]
-    pub(crate) fn replace(
-        &mut self,
-        rules: Vec<Rule>,
-        budget: usize,
-        at: Moment,
-        out: &mut Vec<Arc<Transition>>,
-    ) -> Result<(), Vec<Error>> {
-        let fresh = Self::with_budget(rules, self.tick, budget)?.rules;
-        let mut old = std::mem::take(&mut self.rules);
-        for new in fresh {
-            let known = old.iter().position(|old| old.is_of(&new));
+    pub(crate) fn replace(&mut self, fresh: Self, at: Moment, out: &mut Vec<Arc<Transition>>) {
+        let mut old: Vec<_> = std::mem::take(&mut self.rules).into_iter().map(Some).collect();
+        let known: HashMap<_, _> = old
+            .iter()
+            .enumerate()
+            .filter_map(|(at, rule)| Some((rule.as_ref()?.identity(), at)))
+            .collect();
+        for new in fresh.rules {
+            let known = known.get(&new.identity()).and_then(|at| old[*at].take());
             self.rules.push(match known {
-                Some(known) => old.remove(known).becomes(new),
+                Some(old) => old.becomes(new),
                 None => new,
             });
         }
-        for mut gone in old {
+        for mut gone in old.into_iter().flatten() {
             gone.resolve_all(nanos(at.mono), at.wall, ResolveReason::RuleRemoved, out);
         }
-        Ok(())
+        self.store.renew(fresh.store.budget());
+        self.renewed = true;
     }
 
-    /// Takes in one tick's readings. Rules are bound anew if a series they may select has appeared.
-    pub(crate) fn observe(&mut self, series: &[Arc<Series>], frame: &Frame) {
+    /// Takes in what was read at a tick. Rules are bound anew if a series they may select has
+    /// appeared.
+    pub(crate) fn observe(&mut self, collector: &Collector) {
+        let (series, frame) = (collector.series(), collector.frame());
         let touched = self.index.catch_up(series);
+        let renewed = std::mem::take(&mut self.renewed);
         for rule in &mut self.rules {
-            if !rule.is_bound() || touched.iter().any(|name| rule.may_select(name)) {
+            if renewed || !rule.is_bound() || touched.iter().any(|name| rule.may_select(name)) {
                 rule.bind(&mut self.store, series, &self.index);
             }
         }
+        if renewed {
+            self.store.settle();
+        }
+        self.store.seed(frame, |series| collector.cumulative(series));
         self.store.push(frame);
     }
 
@@ -181,15 +190,21 @@ impl Evaluator {
         self.rules.iter().flat_map(ActiveRule::status)
     }
 
-    /// Whether an alert of this name fires.
+    /// Whether an alert of this name fires, be it that its samples are missing since.
     pub(crate) fn fires(&self, name: &str) -> bool {
         let mut named = self.rules.iter().filter(|rule| &*rule.info().name == name);
-        named.any(|rule| rule.status().any(|status| status.state == State::Firing))
+        named.any(|rule| rule.status().any(|status| status.raised))
     }
 
     /// Why each rule that could not be evaluated at the last tick could not.
     pub(crate) fn errors(&self) -> impl Iterator<Item = (&Arc<RuleInfo>, &str)> + '_ {
         self.rules.iter().filter_map(|rule| Some((rule.info(), rule.error()?)))
+    }
+
+    /// The rules, presets left out, that never had anything to judge.
+    pub(crate) fn unseen(&self) -> impl Iterator<Item = &Arc<RuleInfo>> + Clone + '_ {
+        let unseen = self.rules.iter().filter(|rule| !rule.was_judged() && !rule.is_preset());
+        unseen.map(ActiveRule::info)
     }
 
     /// A test alert of each rule of this name; no state changes.

@@ -5,7 +5,7 @@
 
 use std::{fmt, time::Duration};
 
-use regex_lite::Regex;
+use regex_lite::{Regex, RegexBuilder};
 
 pub(crate) use super::recorded::Recorded;
 
@@ -71,9 +71,17 @@ impl PartialEq for Pattern {
 impl Pattern {
     pub(crate) fn new(text: &str) -> Result<Self, regex_lite::Error> {
         // Parsed alone first, so that a stray parenthesis cannot pair with ours.
-        Regex::new(text)?;
-        Ok(Self { text: text.to_owned(), regex: Regex::new(&format!("^(?s:{text})$"))? })
+        regex(text)?;
+        Ok(Self { text: text.to_owned(), regex: regex(&format!("^(?s:{text})$"))? })
     }
+}
+
+/// What a compiled pattern may take: repetitions of repetitions are bombs.
+const LARGEST_PATTERN: usize = 64 << 10;
+
+/// A pattern of bounded size.
+pub(crate) fn regex(pattern: &str) -> Result<Regex, regex_lite::Error> {
+    RegexBuilder::new(pattern).size_limit(LARGEST_PATTERN).build()
 }
 
 impl Test {
@@ -441,6 +449,24 @@ impl Expr {
         }
     }
 
+    /// How many regular expressions are in it, those of recording rules counted each time.
+    #[cfg(feature = "rule-files")]
+    pub(crate) fn patterns(&self) -> usize {
+        let of = |selector: &Selector| {
+            let test = |m: &&Matcher| matches!(m.test, Test::Matches(_) | Test::NotMatches(_));
+            selector.matchers.iter().filter(test).count()
+        };
+        let mut all = 0;
+        self.walk(&mut |expr| {
+            all += match expr {
+                Self::Select(selector) | Self::Range(selector, _) => of(selector),
+                Self::Recorded(recorded) => of(&recorded.selector),
+                _ => 0,
+            };
+        });
+        all
+    }
+
     pub(crate) fn selectors(&self) -> Vec<&Selector> {
         let mut found = Vec::new();
         self.walk(&mut |expr| {
@@ -461,8 +487,12 @@ impl Expr {
         match self {
             Self::Number(_) => {}
             Self::Select(selector) if selector.offset.is_zero() => {}
-            Self::Select(selector) => each(selector, LOOKBACK + selector.offset, false),
-            Self::Range(selector, range) => each(selector, *range + selector.offset, histogram),
+            Self::Select(selector) => {
+                each(selector, LOOKBACK.saturating_add(selector.offset), false);
+            }
+            Self::Range(selector, range) => {
+                each(selector, range.saturating_add(selector.offset), histogram);
+            }
             Self::Negate(of) | Self::Frozen(of) => of.windows(histogram, each),
             Self::Binary(binary) => {
                 binary.left.windows(histogram, each);
@@ -573,7 +603,7 @@ impl fmt::Display for Matching {
 }
 
 /// Whether PromQL takes it without quotes, as a metric's name (with colons) or a label's.
-fn is_plain(name: &str, metric: bool) -> bool {
+pub(crate) fn is_plain(name: &str, metric: bool) -> bool {
     let head = |c: char| c.is_ascii_alphabetic() || c == '_' || (metric && c == ':');
     name.starts_with(head) && name.chars().all(|c| head(c) || c.is_ascii_digit())
 }

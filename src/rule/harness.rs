@@ -68,7 +68,7 @@ impl Ruling {
     /// What a tick does with what was read: windows and rules.
     pub fn evaluate(&mut self) {
         self.transitions.clear();
-        self.rules.observe(self.collector.series(), self.collector.frame());
+        self.rules.observe(&self.collector);
         self.rules.evaluate(moment(self.now), &mut self.transitions);
     }
 

@@ -72,6 +72,12 @@ impl Life {
         self.state == State::Firing || self.vanished_at.is_some()
     }
 
+    /// Whether it goes on firing though its condition ceased to hold, at this moment still.
+    pub(crate) fn is_kept(&self, now: u64, timing: &Timing) -> bool {
+        let since = self.keep_since.unwrap_or(now);
+        self.state == State::Firing && timing.keep > 0 && now.saturating_sub(since) < timing.keep
+    }
+
     #[inline]
     pub(crate) fn step(&mut self, now: u64, seen: Seen, timing: &Timing) -> Option<Step> {
         // By far the most common case first.
@@ -146,7 +152,9 @@ impl Life {
                 return;
             }
         }
-        self.value = seen.value;
+        // Where only a condition is judged there is no value once it fails: the last one tells what
+        // ended.
+        self.value = seen.value.or(self.value.filter(|_| self.state != State::Inactive));
         if self.state == State::Firing {
             *resolved = Some(ResolveReason::Cleared);
             self.resolved_at = Some(now);

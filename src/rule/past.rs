@@ -179,7 +179,7 @@ impl Expr {
         let mut reach = Duration::ZERO;
         self.walk(&mut |expr| {
             if let Self::Range(selector, range) = expr {
-                reach = reach.max(*range + selector.offset);
+                reach = reach.max(range.saturating_add(selector.offset));
             }
         });
         reach

@@ -79,6 +79,8 @@ pub(crate) enum Op {
     Instant(Vec<Source>),
     /// `timestamp(selector)`.
     Timestamp(Vec<Source>),
+    /// `timestamp` of anything else.
+    Evaluated(NodeId),
     Range {
         function: Function,
         span: SpanId,
@@ -194,10 +196,16 @@ impl Node {
             }
             Op::Timestamp(sources) => {
                 for (out, source) in out.iter_mut().zip(sources) {
-                    *out = if source.read(cx).is_present() {
-                        Value::Float(cx.wall)
-                    } else {
-                        Value::Absent
+                    *out = source
+                        .age(cx.store)
+                        .map_or(Value::Absent, |age| Value::Float(cx.wall - age));
+                }
+            }
+            Op::Evaluated(of) => {
+                for (out, value) in out.iter_mut().zip(values(below, *of)) {
+                    *out = match value.is_present() {
+                        true => Value::Float(cx.wall),
+                        false => Value::Absent,
                     };
                 }
             }
@@ -314,6 +322,15 @@ impl Node {
 }
 
 impl Source {
+    /// How many seconds ago its sample was taken, if it has one.
+    fn age(self, store: &Store) -> Option<f64> {
+        match self {
+            Self::Now(float) => store.current(float).map(|_| 0.0),
+            Self::Then(float, span) => store.age(float, span),
+            Self::Histogram(_) => Some(0.0),
+        }
+    }
+
     #[inline]
     fn read(self, cx: &mut Context<'_>) -> Value {
         match self {

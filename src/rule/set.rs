@@ -25,6 +25,9 @@ pub(crate) struct RuleSet {
     pub(crate) changes: Vec<(String, Adjust)>,
     pub(crate) tick: Duration,
     pub(crate) budget: usize,
+    /// Names of rules that do not run here and are known all the same, so that code that watches
+    /// them runs anywhere.
+    pub(crate) also_known: Vec<String>,
 }
 
 /// The names of an instance's rules, sorted, each once.
@@ -71,6 +74,16 @@ impl RuleSet {
         if !rules.iter().any(|rule| rule.name() == name) {
             return Err("no such rule".to_owned());
         }
+        let named = rules.iter().filter(|rule| rule.name() == name);
+        let adjustable = named.filter_map(|rule| Some(rule.condition.as_ref()?.is_adjustable()));
+        let (threshold, clear) =
+            adjustable.fold((false, false), |all, one| (all.0 | one.0, all.1 | one.1));
+        if !threshold && (change.threshold.is_some() || change.clear.is_some()) {
+            return Err("it is written in PromQL: its thresholds are in its text".to_owned());
+        }
+        if !clear && change.clear.is_some() {
+            return Err("it has no clear threshold".to_owned());
+        }
         let mut changed: Vec<Rule> = Vec::with_capacity(rules.len());
         for rule in rules {
             let rule = if rule.name() == name { rule.clone().adjust(change) } else { rule.clone() };
@@ -107,6 +120,14 @@ impl RuleSet {
     /// # Errors
     /// A file is refused, or all together are.
     pub(crate) fn assemble(&self) -> Result<Assembled, ReloadError> {
+        self.prepare().map(|(assembled, _)| assembled)
+    }
+
+    /// The same, ready to run.
+    ///
+    /// # Errors
+    /// As [`assemble`](Self::assemble).
+    pub(crate) fn prepare(&self) -> Result<(Assembled, Evaluator), ReloadError> {
         let (mut rules, mut refused) = (self.base.clone(), Vec::new());
         for file in &self.files {
             let loaded = file.load(self.tick)?;
@@ -114,8 +135,8 @@ impl RuleSet {
             rules.extend(loaded.rules);
         }
         let assembled = Assembled { refused, ..self.changed(rules) };
-        Evaluator::with_budget(assembled.rules.clone(), self.tick, self.budget)
+        let evaluator = Evaluator::with_budget(assembled.rules.clone(), self.tick, self.budget)
             .map_err(ReloadError::Rules)?;
-        Ok(assembled)
+        Ok((assembled, evaluator))
     }
 }

@@ -61,6 +61,7 @@ impl Template {
         let mut run = Run { fill, variables: Vec::new() };
         let mut out = String::with_capacity(self.text.len() + 16);
         run.pieces(&self.pieces, &mut out);
+        cut(&mut out, LONGEST_FILLED);
         out
     }
 
@@ -72,6 +73,17 @@ impl Template {
 
 pub(crate) use go::Style;
 
+/// How long a filled text may be; the rest is cut off.
+const LONGEST_FILLED: usize = 64 << 10;
+
+/// Cut to at most so many bytes, at a character.
+fn cut(text: &mut String, most: usize) {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+    }
+}
+
 struct Run<'a> {
     fill: &'a Fill<'a>,
     variables: Vec<(&'a str, Datum)>,
@@ -80,6 +92,9 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn pieces(&mut self, pieces: &'a [Piece], out: &mut String) {
         for piece in pieces {
+            if out.len() > LONGEST_FILLED {
+                return;
+            }
             match piece {
                 Piece::Text(text) => out.push_str(text),
                 Piece::Print(pipeline) => out.push_str(&self.pipeline(pipeline).into_text()),
@@ -103,7 +118,7 @@ impl<'a> Run<'a> {
                 Command::Call(function, terms) => {
                     let terms = terms.iter().map(|term| self.term(term));
                     let of: Vec<_> = terms.chain(last).collect();
-                    function.apply(of, |key| find(self.fill.labels, key))
+                    function.apply(of, |key| find(self.fill.labels, key)).cut()
                 }
             });
         }
@@ -112,7 +127,7 @@ impl<'a> Run<'a> {
 
     fn term(&self, term: &Term) -> Datum {
         let Fill { value, threshold, unit, labels } = self.fill;
-        match term {
+        let datum = match term {
             Term::Readable => Datum::Text(readable(*value, unit)),
             Term::Threshold => Datum::Text(readable(*threshold, unit)),
             Term::Value => value.map_or(Datum::Nothing, Datum::Number),
@@ -127,7 +142,8 @@ impl<'a> Run<'a> {
                 found.map_or(Datum::Nothing, |(_, value)| value.clone())
             }
             Term::Parens(pipeline) => self.pipeline(pipeline),
-        }
+        };
+        datum.cut()
     }
 }
 
@@ -184,6 +200,29 @@ mod tests {
         assert_eq!(of("{{ $externalLabels.cluster }}."), ".");
         assert_eq!(of("{{ \"{{\" }} }}"), "{{ }}");
         assert_eq!(fill("{{ $value }}", 1_234_567.0, Unit::NONE), "1.234567e+06");
+    }
+
+    #[test]
+    fn what_grows_without_end_is_cut() {
+        let doubled = "{{$a:=print $a $a}}".repeat(40);
+        let filled = fill(&format!("{{{{$a:=\"xx\"}}}}{doubled}{{{{$a}}}}"), 0.0, Unit::NONE);
+        assert_eq!(filled.len(), function::LONGEST_DATUM);
+        let long = "x".repeat(200);
+        let replaced = format!(
+            "{{{{$a:=\"{long}\"}}}}{}{{{{ reReplaceAll \"\" \"{}\" $a }}}}",
+            "{{$a:=print $a $a}}".repeat(8),
+            "$0".repeat(50)
+        );
+        assert!(fill(&replaced, 0.0, Unit::NONE).len() <= function::LONGEST_DATUM);
+        assert!(
+            fill(&"{{ printf \"%256s%256s\" $value $value }}".repeat(300), 0.0, Unit::NONE).len()
+                <= LONGEST_FILLED
+        );
+        let bomb = r#"{{ match "(((a{90}){90}){90}){90}" $labels.pool }}"#;
+        assert!(Template::parse(bomb).is_err());
+        // Even when it is put together only as it is filled.
+        let bomb = r#"{{ match (print "(((a{90}){90}" "){90}){90}") $labels.pool }}"#;
+        assert_eq!(fill(bomb, 0.0, Unit::NONE), "false");
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl World {
 
     fn step(&mut self) {
         self.collector.collect(moment(self.now));
-        self.rules.observe(self.collector.series(), self.collector.frame());
+        self.rules.observe(&self.collector);
         self.rules.evaluate(moment(self.now), &mut self.steps);
         self.now += self.tick;
     }
@@ -1107,5 +1107,120 @@ proptest! {
             world.steps
         };
         prop_assert_eq!(run(), run());
+    }
+}
+
+#[test]
+fn an_offset_without_end_is_a_mistake_and_no_panic() {
+    for condition in [
+        gauge("x").ago(Duration::MAX).above(1.0),
+        (gauge("x").ago(Duration::MAX) - gauge("x").max_over(Duration::MAX)).above(1.0),
+        counter("x").rate(secs(60)).ago(Duration::MAX).baseline(secs(600)).above(1.0),
+        promql("rate(x[1h] offset 1.8446744073709549e19) > 1"),
+        promql("x offset 1.8446744073709549e19 > 1"),
+    ] {
+        let wrong = Evaluator::new(vec![alert("A").when(condition)], secs(1)).unwrap_err();
+        let wrong: String = wrong.iter().map(ToString::to_string).collect();
+        assert!(wrong.contains("the offset"), "{wrong}");
+    }
+}
+
+#[test]
+fn a_rule_of_a_file_ends_with_the_value_it_last_had() {
+    let mut rule = alert("A").when(promql("t > 5")).summary("{{ $value }}");
+    rule.strict = true;
+    let mut world = World::new(secs(1), [rule]);
+    assert_eq!(world.run("t", &[9.0, 1.0]), "Fi");
+    assert_eq!((world.steps[1].value, &*world.steps[1].summary), (Some(9.0), "9"));
+}
+
+#[test]
+fn over_its_limit_a_rule_of_a_file_has_no_alerts_and_one_of_ours_keeps_them() {
+    for strict in [false, true] {
+        let mut rule = alert("A").when(promql("t > 5")).limit(1).keep_firing_for(secs(5));
+        rule.strict = strict;
+        let mut world = World::new(secs(1), [rule]);
+        world.set("t", [("k", "a")], 9.0);
+        world.step();
+        world.set("t", [("k", "b")], 9.0);
+        world.step();
+        assert_eq!(world.rules.fires("A"), !strict);
+        let ends = strict.then_some((State::Firing, State::Inactive, Some(ResolveReason::Limit)));
+        assert_eq!(world.transitions().get(1).copied(), ends);
+    }
+}
+
+#[cfg(feature = "rule-files")]
+#[test]
+fn other_rules_take_over_the_windows_they_share_and_the_rest_is_let_go() {
+    let minute = secs(60);
+    let shared = || {
+        [
+            alert("Busy").when(counter("n").increase(minute).at_least(1.0)),
+            alert("Slow").when(query("q").quantile(0.5).over(minute).above(secs(1))),
+        ]
+    };
+    let of_day = alert("Day").when(query("q").quantile(0.9).over(secs(86_400)).above(secs(9)));
+    let many = shared().into_iter().chain([of_day]).collect();
+    let mut world = World::of(secs(1), many);
+    let (n, q) = (world.registry.counter("n", &Labels::empty()), world.query("q", ""));
+    for _ in 0..30 {
+        n.increment(1);
+        q.record(2.0);
+        world.step();
+    }
+    let values = |world: &World| -> Vec<_> {
+        world.rules.status().take(2).map(|status| status.value).collect()
+    };
+    let (held, before) = (world.rules.stats().window_bytes, values(&world));
+    let fewer = Evaluator::new(shared().into(), secs(1)).unwrap();
+    world.rules.replace(fewer, moment(world.now), &mut world.steps);
+    n.increment(1);
+    q.record(2.0);
+    world.step();
+    let after = values(&world);
+    assert!(after[0] > before[0], "the counter's window goes on: {before:?} {after:?}");
+    assert!((after[1].unwrap() - before[1].unwrap()).abs() < 1e-9);
+    assert!(world.rules.stats().window_bytes < held);
+    // As if nothing had happened.
+    let mut undisturbed = World::of(secs(1), shared().into());
+    let (n, q) = (undisturbed.registry.counter("n", &Labels::empty()), undisturbed.query("q", ""));
+    for _ in 0..31 {
+        n.increment(1);
+        q.record(2.0);
+        undisturbed.step();
+    }
+    assert_eq!(values(&undisturbed), after);
+}
+
+#[cfg(feature = "rule-files")]
+#[test]
+fn a_rule_that_comes_late_sees_what_a_histogram_has_counted_since_it_began() {
+    let mut world = World::new(secs(1), [alert("Other").when(gauge("o").above(1.0))]);
+    let late = [
+        promql("db_client_operation_duration_count > 0"),
+        promql("db_client_operation_duration_bucket{le=\"1\"} > 0"),
+        promql("db_client_operation_duration_sum > 0"),
+        promql("histogram_count({\"db.client.operation.duration\"}) > 0"),
+    ];
+    let q = world.query("q", "");
+    for _ in 0..5 {
+        q.record(0.5);
+        q.record(1.5);
+        world.step();
+    }
+    let rule = |(at, condition)| alert(&format!("A{at}")).when(condition);
+    let rules = late.into_iter().enumerate().map(rule).collect();
+    world.rules.replace(
+        Evaluator::new(rules, secs(1)).unwrap(),
+        moment(world.now),
+        &mut world.steps,
+    );
+    q.record(0.5);
+    world.step();
+    let values: Vec<_> = world.rules.status().filter_map(|status| status.value).collect();
+    assert_eq!(values.len(), 4, "{values:?}");
+    for (value, wanted) in values.into_iter().zip([11.0, 6.0, 10.5, 11.0]) {
+        assert!((value - wanted).abs() < 1e-6, "{value} {wanted}");
     }
 }

@@ -107,7 +107,7 @@ impl Kit {
         let at = moment(self.now);
         let mut steps = Vec::new();
         self.collector.collect(at);
-        self.rules.observe(self.collector.series(), self.collector.frame());
+        self.rules.observe(&self.collector);
         self.rules.evaluate(at, &mut steps);
         self.evaluated = true;
         self.history.extend(steps.into_iter().map(|step| (self.now, step)));

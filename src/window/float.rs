@@ -112,6 +112,11 @@ impl CounterWindow {
         Self { ring, span, seen: 0, first: 0, last: 0, count: 0, resets: 0, correction: 0.0 }
     }
 
+    /// Under other numbers.
+    pub(super) fn renumbered(self, ring: u32, span: SpanId) -> Self {
+        Self { ring, span, ..self }
+    }
+
     /// Takes in the ticks the span has gained, and lets go of those it has lost.
     pub(super) fn advance(&mut self, ring: &Ring, span: &Span) {
         for tick in self.seen.max(ring.first)..span.high {

@@ -12,7 +12,7 @@ use super::{
     float::Gain,
     timeline::{Span, SpanId, Tick, Timeline},
 };
-use crate::instrument::{Delta, SCALE};
+use crate::instrument::{Delta, Distribution, SCALE};
 
 /// Bucket counts from `offset` on.
 #[derive(Debug, Default, Clone)]
@@ -99,6 +99,28 @@ impl Counts {
         self.sum += delta.sum;
     }
 
+    /// All there is, but for what is still to be added.
+    pub(super) fn begin_with(&mut self, all: &Distribution, without: Option<&Delta>) {
+        self.clear();
+        let sides = [(&mut self.positive, &all.positive), (&mut self.negative, &all.negative)];
+        for (side, all) in sides {
+            side.apply(all.offset, &all.counts, |_, count| count);
+        }
+        (self.zero, self.count, self.sum) = (all.zero, all.count, all.sum);
+        if let Some(delta) = without {
+            for (side, delta) in
+                [(&mut self.positive, &delta.positive), (&mut self.negative, &delta.negative)]
+            {
+                for (index, count) in delta {
+                    side.apply(*index, &[u64::from(*count)], u64::wrapping_sub);
+                }
+            }
+            self.zero = self.zero.wrapping_sub(delta.zero);
+            self.count = self.count.wrapping_sub(delta.count);
+            self.sum -= delta.sum;
+        }
+    }
+
     fn clear(&mut self) {
         self.positive.clear();
         self.negative.clear();
@@ -174,6 +196,16 @@ impl Deltas {
     /// The longest span that is kept.
     pub(super) fn widest(&self) -> Option<SpanId> {
         self.log.as_ref().map(|log| log.widest)
+    }
+
+    /// The deltas another store has kept, for a span of this one.
+    pub(super) fn adopt(&mut self, past: &mut Self, widest: SpanId) {
+        self.log = past.log.take().map(|log| Log { widest, ..log });
+    }
+
+    /// What it has counted and waits for, but no log yet.
+    pub(super) fn heir(&mut self) -> Self {
+        Self { total: std::mem::take(&mut self.total), pending: self.pending.take(), log: None }
     }
 
     /// Keeps the deltas of a span from now on; whether that is new.
@@ -319,6 +351,11 @@ pub(super) struct HistogramWindow {
 impl HistogramWindow {
     pub(super) fn new(series: u32, span: SpanId) -> Self {
         Self { series, span, seen: 0, first: 0, last: 0, samples: 0, gained: Counts::default() }
+    }
+
+    /// Under other numbers.
+    pub(super) fn renumbered(self, series: u32, span: SpanId) -> Self {
+        Self { series, span, ..self }
     }
 
     /// Takes in the ticks the span has gained, and lets go of those it has lost. `latest` is what

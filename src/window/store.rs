@@ -9,7 +9,7 @@ use super::{
     timeline::{SpanId, Tick, Timeline, nanos},
 };
 use crate::{
-    instrument::Delta,
+    instrument::{Delta, Distribution},
     registry::{Frame, Reading, SeriesId},
 };
 
@@ -105,6 +105,8 @@ pub(crate) struct Store {
     held: usize,
     /// How many ticks there were.
     ticks: u64,
+    /// The last one's time, in nanoseconds since the origin.
+    now: u64,
     /// The fine one first.
     tiers: Vec<Tier>,
     /// How many series the frame before had: those past it are newborn.
@@ -120,6 +122,10 @@ pub(crate) struct Store {
     windows: Vec<HistogramWindow>,
     window_ids: HashMap<(u32, SpanId), u32>,
     buffers: Buffers,
+    /// What is followed since the last tick and may have begun before: floats, histograms.
+    unseeded: (Vec<u32>, Vec<u32>),
+    /// What was kept for other rules, until all of these have found theirs.
+    past: Option<Box<Store>>,
 }
 
 /// One tick in how many a window of this reach samples, and how many samples it holds then: one
@@ -144,6 +150,7 @@ impl Store {
             budget,
             held: 0,
             ticks: 0,
+            now: 0,
             tiers: vec![Tier { stride: 1, line: Timeline::new(0), pushed: None }],
             known: 0,
             wanted: Vec::new(),
@@ -156,6 +163,60 @@ impl Store {
             windows: Vec::new(),
             window_ids: HashMap::new(),
             buffers: Buffers::default(),
+            unseeded: Default::default(),
+            past: None,
+        }
+    }
+
+    /// Rules change, and all are bound anew. What they look at goes on as it is, all else is let go
+    /// of by [`settle`](Self::settle). Until then nothing may be pushed or asked.
+    pub(crate) fn renew(&mut self, budget: usize) {
+        // Twice in a row: nothing has been bound in between.
+        let past = self.past.take();
+        let mut fresh = Self::new(self.tick, budget);
+        (fresh.ticks, fresh.now, fresh.known) = (self.ticks, self.now, self.known);
+        // What a histogram gains meanwhile is wanted.
+        fresh.wanted.clone_from(&self.wanted);
+        let bare = |tier: &Tier| Tier { stride: tier.stride, line: tier.line.bare(), pushed: None };
+        fresh.tiers = self.tiers.iter().map(bare).collect();
+        let own = std::mem::replace(self, fresh);
+        self.past = Some(past.unwrap_or_else(|| Box::new(own)));
+    }
+
+    /// All rules have been bound since [`renew`](Self::renew).
+    pub(crate) fn settle(&mut self) {
+        self.past = None;
+        self.wanted.fill(false);
+        let parts = self.floats.iter().filter(|followed| followed.part != Part::Value);
+        let series = parts.map(|followed| followed.series);
+        for series in series.chain(self.histograms.iter().map(|followed| followed.series)) {
+            self.wanted[series.index()] = true;
+        }
+    }
+
+    /// Gives what is followed since the last tick the count it had before: `all` is a histogram's
+    /// since its series began, with what `frame` has of it.
+    pub(crate) fn seed<'a>(
+        &mut self,
+        frame: &Frame,
+        all: impl Fn(SeriesId) -> Option<&'a Distribution>,
+    ) {
+        let delta = |series: SeriesId| match frame.readings.get(series.index()) {
+            Some(Reading::Histogram(at)) => Some(frame.delta(*at)),
+            _ => None,
+        };
+        let (floats, histograms) = &mut self.unseeded;
+        for at in floats.drain(..) {
+            let followed = &mut self.floats[at as usize];
+            if let Some(all) = all(followed.series) {
+                followed.begin_with(all, delta(followed.series));
+            }
+        }
+        for at in histograms.drain(..) {
+            let followed = &mut self.histograms[at as usize];
+            if let Some(all) = all(followed.series) {
+                followed.deltas.total.begin_with(all, delta(followed.series));
+            }
         }
     }
 
@@ -180,6 +241,10 @@ impl Store {
         shape(Duration::from_secs_f64(self.line(span).reach(span)), self.tick).1
     }
 
+    pub(crate) fn budget(&self) -> usize {
+        self.budget
+    }
+
     fn set_aside(&mut self, more: usize) -> Result<(), OverBudget> {
         let needed = self.held.saturating_add(more);
         if needed > self.budget {
@@ -200,12 +265,42 @@ impl Store {
         if part != Part::Value {
             self.want(series);
         }
-        let at = *self.float_ids.entry((series, part, fold, tier)).or_insert_with(|| {
-            let (current, total, folded, ring) = (STALE, 0.0, (0.0, 0), None);
+        let key = (series, part, fold, tier);
+        let at = *self.float_ids.entry(key).or_insert_with(|| {
+            let at = self.floats.len() as u32;
+            let past = self.past.as_ref().and_then(|past| {
+                let known = past.float_ids.get(&key)?;
+                past.floats.get(*known as usize)
+            });
+            let (current, total, folded) = match past {
+                Some(past) => (past.current, past.total, past.folded),
+                None => {
+                    if part != Part::Value {
+                        self.unseeded.0.push(at);
+                    }
+                    (STALE, 0.0, (0.0, 0))
+                }
+            };
+            let ring = None;
             self.floats.push(Followed { series, part, fold, tier, current, total, folded, ring });
-            self.floats.len() as u32 - 1
+            at
         });
         FloatId(at)
+    }
+
+    /// The samples that were kept of the same number for the rules before.
+    fn past_ring(&mut self, float: FloatId) -> Option<Ring> {
+        let Followed { series, part, fold, tier, .. } = self.floats[float.0 as usize];
+        let past = self.past.as_mut()?;
+        let known = *past.float_ids.get(&(series, part, fold, tier))?;
+        past.floats.get_mut(known as usize)?.ring.take()
+    }
+
+    /// What the rules before kept over the same span, by its number among theirs.
+    fn past_span(&self, span: SpanId) -> Option<SpanId> {
+        let past = self.past.as_ref()?;
+        let tier = span.tier as usize;
+        past.tiers.get(tier)?.line.find(&self.tiers[tier].line, span)
     }
 
     /// Keeps the samples of a series over a span.
@@ -226,6 +321,9 @@ impl Store {
         let next = line.next();
         self.set_aside(samples.saturating_sub(held) * size_of::<f64>())?;
         let newborn = series.index() >= self.known;
+        if self.floats[float.0 as usize].ring.is_none() {
+            self.floats[float.0 as usize].ring = self.past_ring(float);
+        }
         let followed = &mut self.floats[float.0 as usize];
         match &mut followed.ring {
             Some(ring) => ring.widen(span, samples),
@@ -249,11 +347,35 @@ impl Store {
         span: SpanId,
     ) -> Result<CounterId, OverBudget> {
         let float = self.keep(series, part, Fold::Last, span)?;
-        let at = *self.counter_ids.entry((float.0, span)).or_insert_with(|| {
-            self.counters.push(CounterWindow::new(float.0, span));
-            self.counters.len() as u32 - 1
-        });
+        if let Some(known) = self.counter_ids.get(&(float.0, span)) {
+            return Ok(CounterId(*known));
+        }
+        let past = self.past_counter(float, span);
+        let window = past.unwrap_or_else(|| CounterWindow::new(float.0, span));
+        self.counters.push(window.renumbered(float.0, span));
+        let at = self.counters.len() as u32 - 1;
+        self.counter_ids.insert((float.0, span), at);
         Ok(CounterId(at))
+    }
+
+    fn past_counter(&mut self, float: FloatId, span: SpanId) -> Option<CounterWindow> {
+        let span = self.past_span(span)?;
+        let Followed { series, part, fold, tier, .. } = self.floats[float.0 as usize];
+        let past = self.past.as_mut()?;
+        let ring = *past.float_ids.get(&(series, part, fold, tier))?;
+        let known = *past.counter_ids.get(&(ring, span))?;
+        let window = past.counters.get_mut(known as usize)?;
+        Some(std::mem::replace(window, CounterWindow::new(ring, span)))
+    }
+
+    fn past_window(&mut self, at: HistogramId, span: SpanId) -> Option<HistogramWindow> {
+        let span = self.past_span(span)?;
+        let FollowedHistogram { series, tier, .. } = self.histograms[at.0 as usize];
+        let past = self.past.as_mut()?;
+        let histogram = *past.histogram_ids.get(&(series, tier))?;
+        let known = *past.window_ids.get(&(histogram, span))?;
+        let window = past.windows.get_mut(known as usize)?;
+        Some(std::mem::replace(window, HistogramWindow::new(histogram, span)))
     }
 
     /// Follows a histogram from now on.
@@ -264,9 +386,20 @@ impl Store {
     fn histogram_in(&mut self, series: SeriesId, tier: u8) -> HistogramId {
         self.want(series);
         let at = *self.histogram_ids.entry((series, tier)).or_insert_with(|| {
-            let deltas = Deltas::new(tier > 0);
+            let at = self.histograms.len() as u32;
+            let past = self.past.as_mut().and_then(|past| {
+                let known = *past.histogram_ids.get(&(series, tier))?;
+                past.histograms.get_mut(known as usize)
+            });
+            let deltas = match past {
+                Some(past) => past.deltas.heir(),
+                None => {
+                    self.unseeded.1.push(at);
+                    Deltas::new(tier > 0)
+                }
+            };
             self.histograms.push(FollowedHistogram { series, tier, deltas });
-            self.histograms.len() as u32 - 1
+            at
         });
         HistogramId(at)
     }
@@ -285,13 +418,24 @@ impl Store {
         let line = &self.tiers[span.tier as usize].line;
         let newborn = series.index() >= self.known && line.next() > 0;
         let deltas = &mut self.histograms[histogram.0 as usize].deltas;
+        if deltas.widest().is_none()
+            && let Some(past) = &mut self.past
+            && let Some(known) = past.histogram_ids.get(&(series, span.tier))
+            && let Some(past) = past.histograms.get_mut(*known as usize)
+        {
+            deltas.adopt(&mut past.deltas, span);
+        }
         if deltas.keep(span, samples, line) && newborn {
             deltas.push(Some(line.next() - 1), &Delta::default(), &mut self.buffers);
         }
-        let at = *self.window_ids.entry((histogram.0, span)).or_insert_with(|| {
-            self.windows.push(HistogramWindow::new(histogram.0, span));
-            self.windows.len() as u32 - 1
-        });
+        if let Some(known) = self.window_ids.get(&(histogram.0, span)) {
+            return Ok(HistogramWindowId(*known));
+        }
+        let past = self.past_window(histogram, span);
+        let window = past.unwrap_or_else(|| HistogramWindow::new(histogram.0, span));
+        self.windows.push(window.renumbered(histogram.0, span));
+        let at = self.windows.len() as u32 - 1;
+        self.window_ids.insert((histogram.0, span), at);
         Ok(HistogramWindowId(at))
     }
 
@@ -312,6 +456,7 @@ impl Store {
     /// Takes in one tick.
     pub(crate) fn push(&mut self, frame: &Frame) {
         let at = nanos(frame.at.mono);
+        self.now = at;
         for tier in &mut self.tiers {
             let sampled = self.ticks.is_multiple_of(tier.stride);
             tier.pushed = sampled.then(|| tier.line.push(at));
@@ -394,6 +539,14 @@ impl Store {
         self.floats[float.0 as usize].ring.as_ref()?.get(tick)
     }
 
+    /// How many seconds ago that sample was taken.
+    pub(crate) fn age(&self, float: FloatId, span: SpanId) -> Option<f64> {
+        self.last(float, span)?;
+        let line = self.line(span);
+        let tick = line.get(span).high.checked_sub(1)?;
+        Some(self.now.saturating_sub(line.time(tick)) as f64 / 1e9)
+    }
+
     /// The samples of a span, oldest first: nanoseconds since the origin, value.
     pub(crate) fn samples(
         &self,
@@ -416,7 +569,7 @@ impl Store {
         window.gain(self.line(window.span))
     }
 
-    /// All a histogram has recorded since it is followed.
+    /// All a histogram has recorded since its series began.
     pub(crate) fn total(&self, histogram: HistogramId) -> &Counts {
         &self.histograms[histogram.0 as usize].deltas.total
     }
@@ -459,6 +612,26 @@ impl Store {
 }
 
 impl Followed {
+    /// What a histogram had counted before it was followed.
+    fn begin_with(&mut self, all: &Distribution, without: Option<&Delta>) {
+        let of = |count: u64, delta: fn(&Delta) -> u64| {
+            count.saturating_sub(without.map_or(0, delta)) as f64
+        };
+        self.total = match self.part {
+            Part::Value => return,
+            Part::Count => of(all.count, |delta| delta.count),
+            Part::Sum => all.sum - without.map_or(0.0, |delta| delta.sum),
+            Part::UpTo(bucket) => {
+                let all_up_to: u64 =
+                    all.positive.iter().filter(|(at, _)| *at <= bucket).map(|(_, n)| n).sum();
+                let positive = if bucket == i32::MIN { 0 } else { all_up_to };
+                let below: u64 = all.negative.iter().map(|(_, n)| n).sum();
+                let gained = without.map_or(0, |delta| up_to(delta, bucket));
+                (positive + below + all.zero).saturating_sub(gained) as f64
+            }
+        };
+    }
+
     /// Takes in a tick; `tick` is what it is to its tier, if it samples it.
     #[inline]
     fn read(&mut self, frame: &Frame, tick: Option<Tick>) {

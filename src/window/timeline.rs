@@ -63,6 +63,19 @@ impl Timeline {
         SpanId { tier: self.tier, at: at as u32 }
     }
 
+    /// The same ticks, without any span.
+    pub(super) fn bare(&self) -> Self {
+        Self { times: self.times.clone(), first: self.first, spans: Vec::new(), tier: self.tier }
+    }
+
+    /// The span of the same range and offset as another timeline's.
+    pub(super) fn find(&self, other: &Self, span: SpanId) -> Option<SpanId> {
+        let wanted = other.get(span);
+        let same = |s: &Span| s.range == wanted.range && s.offset == wanted.offset;
+        let at = self.spans.iter().position(same)?;
+        Some(SpanId { tier: self.tier, at: at as u32 })
+    }
+
     pub(super) fn get(&self, span: SpanId) -> &Span {
         &self.spans[span.at as usize]
     }

@@ -25,6 +25,7 @@ struct Case {
     expr: &'static str,
     hold: u64,
     keep: u64,
+    limit: usize,
 }
 
 impl Case {
@@ -33,15 +34,16 @@ impl Case {
             .when(condition(self.expr))
             .hold_for(Duration::from_secs(self.hold))
             .keep_firing_for(Duration::from_secs(self.keep))
+            .limit(self.limit)
             .label("team", "of {{ $labels.k }}");
         rule.strict = true;
         rule
     }
 
     fn yaml(&self) -> String {
-        let Self { name, expr, hold, keep } = self;
+        let Self { name, expr, hold, keep, limit } = self;
         format!(
-            "  - alert: {name}\n    expr: {expr}\n    for: {hold}s\n    keep_firing_for: {keep}s\n    labels: {{team: 'of {{{{ $labels.k }}}}'}}\n"
+            "- name: {name}\n  interval: 1s\n  limit: {limit}\n  rules:\n  - alert: {name}\n    expr: {expr}\n    for: {hold}s\n    keep_firing_for: {keep}s\n    labels: {{team: 'of {{{{ $labels.k }}}}'}}\n"
         )
     }
 }
@@ -81,6 +83,7 @@ fn compare(tool: &Path, seed: u64) -> usize {
             ]),
             hold: numbers.one_of(&[&0, &1, &3, &7, &20]).to_owned(),
             keep: numbers.one_of(&[&0, &0, &1, &4, &15]).to_owned(),
+            limit: numbers.one_of(&[&0, &0, &1]).to_owned(),
         })
         .collect();
 
@@ -122,15 +125,14 @@ fn compare(tool: &Path, seed: u64) -> usize {
             }
         }
         collector.collect(moment(second));
-        rules.observe(collector.series(), collector.frame());
+        rules.observe(&collector);
         rules.evaluate(moment(second), &mut Vec::new());
         ours.push(synthetic(&rules));
     }
 
     let rule_file = scratch(&format!("lifecycle-rules-{seed}.yml"));
     let yaml: String = cases.iter().map(Case::yaml).collect();
-    std::fs::write(&rule_file, format!("groups:\n- name: g\n  interval: 1s\n  rules:\n{yaml}"))
-        .unwrap();
+    std::fs::write(&rule_file, format!("groups:\n{yaml}")).unwrap();
     let mut yaml = format!(
         "rule_files: ['{}']\nevaluation_interval: 1s\ntests:\n- interval: 1s\n  input_series:\n",
         rule_file.display()

@@ -125,6 +125,8 @@ pub enum Inequality {
     Inhibition,
     /// It compares with what was learnt once.
     Baseline,
+    /// Over its limit its alerts stay as they are.
+    Limit,
 }
 
 /// The annotation that names the approximations.
@@ -142,20 +144,15 @@ pub(crate) fn export<'a>(
     for rule in rules.into_iter().filter(wanted) {
         let Some(condition) = &rule.condition else { continue };
         let name = if rule.group.is_empty() { "highwater" } else { &rule.group };
-        let at = groups.iter().position(|group| group.name == name).unwrap_or_else(|| {
-            groups.push(yaml::Group { name: name.to_owned(), ..yaml::Group::default() });
-            groups.len() - 1
-        });
-        let group = &mut groups[at];
-        // A limit is a group's there.
-        group.limit = group.limit.max(rule.limit);
-        let found = compare(rule, condition, |expr| translated(expr, catalog, style));
+        let group = group_of(&mut groups, name, rule.limit);
+        let translated = |expr| translated(expr, rule.strict, catalog, style);
+        let found = compare(rule, condition, translated);
         let raise = condition.raise();
-        record(&raise, group, catalog, style);
+        record(&raise, group, &translated);
         group.rules.push(yaml::Rule {
             key: "alert",
             name: rule.name.clone(),
-            expr: translated(raise, catalog, style).to_string(),
+            expr: translated(raise).to_string(),
             hold: rule.hold,
             keep: rule.keep,
             labels: labels(rule, style),
@@ -166,18 +163,35 @@ pub(crate) fn export<'a>(
     Exported { yaml: yaml::write(&groups), approximations }
 }
 
-fn translated(mut expr: Expr, catalog: &Catalog, style: &ExportStyle) -> Expr {
+/// The group of this name for rules of this limit. A limit is a group's there, so rules of one group
+/// that differ in it are in several.
+fn group_of<'a>(groups: &'a mut Vec<yaml::Group>, of: &str, limit: usize) -> &'a mut yaml::Group {
+    let same = |group: &yaml::Group| group.of == of && group.limit == limit;
+    let at = groups.iter().position(same).unwrap_or_else(|| {
+        let taken = |name: &str| groups.iter().any(|group| group.name == name);
+        let mut name = of.to_owned();
+        while taken(&name) {
+            name = format!("{name}, limit {limit}");
+        }
+        groups.push(yaml::Group { name, of: of.to_owned(), limit, rules: Vec::new() });
+        groups.len() - 1
+    });
+    &mut groups[at]
+}
+
+/// `theirs`: it came in from a file.
+fn translated(mut expr: Expr, theirs: bool, catalog: &Catalog, style: &ExportStyle) -> Expr {
     if style.histograms == Histograms::Classic {
         expr = classic::rewrite(expr, catalog);
     }
     if style.names == Names::Translated {
-        names::translate(&mut expr, catalog);
+        names::translate(&mut expr, theirs, catalog);
     }
     expr
 }
 
 /// The recording rules an expression uses, those it leans on first.
-fn record(expr: &Expr, group: &mut yaml::Group, catalog: &Catalog, style: &ExportStyle) {
+fn record(expr: &Expr, group: &mut yaml::Group, translated: &impl Fn(Expr) -> Expr) {
     let mut found = Vec::new();
     expr.walk(&mut |expr| {
         if let Expr::Recorded(recorded) = expr {
@@ -189,7 +203,7 @@ fn record(expr: &Expr, group: &mut yaml::Group, catalog: &Catalog, style: &Expor
             let rule = yaml::Rule {
                 key: "record",
                 name: recorded.selector.name.clone().unwrap_or_default(),
-                expr: translated(recording.expr.clone(), catalog, style).to_string(),
+                expr: translated(recording.expr.clone()).to_string(),
                 labels: recording.labels.clone(),
                 ..yaml::Rule::default()
             };
@@ -235,6 +249,10 @@ fn compare(rule: &Rule, condition: &Condition, there: impl Fn(Expr) -> Expr) -> 
     if !rule.inhibited_by.is_empty() {
         let others = rule.inhibited_by.join(", ");
         add(Inequality::Inhibition, format!("nobody is told of it while {others} fires"));
+    }
+    if rule.limit > 0 && !rule.strict {
+        let because = "over its limit its alerts stay as they are; there they end".to_owned();
+        add(Inequality::Limit, because);
     }
     let mut frozen = false;
     condition.raise().walk(&mut |expr| frozen |= matches!(expr, Expr::Frozen(_)));

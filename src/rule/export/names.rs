@@ -8,7 +8,7 @@ use crate::{
     registry::{Kind, Series},
     rule::{
         condition::Condition,
-        expr::{AggregateOp, Expr, Function, Group, Selector},
+        expr::{AggregateOp, Expr, Function, Group, Selector, is_plain},
         naming,
         value::Quantity,
     },
@@ -90,51 +90,87 @@ impl Catalog {
     }
 }
 
-/// Puts the server's names for ours, and its labels.
-pub(super) fn translate(expr: &mut Expr, catalog: &Catalog) {
-    walk(expr, None, catalog);
+/// Puts the server's names for ours, and its labels. `theirs` is what came in from a file: what is
+/// not known of it by its own name has the server's name already.
+pub(super) fn translate(expr: &mut Expr, theirs: bool, catalog: &Catalog) {
+    Translation { theirs, catalog }.walk(expr, None);
 }
 
-/// `kind` is what the function around it takes.
-fn walk(expr: &mut Expr, kind: Option<Kind>, catalog: &Catalog) {
-    match expr {
-        Expr::Number(_) => {}
-        Expr::Select(selector) | Expr::Range(selector, _) => rename(selector, kind, catalog),
-        Expr::Negate(of) | Expr::Frozen(of) => walk(of, kind, catalog),
-        Expr::Binary(binary) => {
-            walk(&mut binary.left, kind, catalog);
-            walk(&mut binary.right, kind, catalog);
-            all(&mut binary.matching.labels);
-            match &mut binary.matching.group {
-                Group::None => {}
-                Group::Left(labels) | Group::Right(labels) => all(labels),
-            }
-        }
-        Expr::Aggregate(aggregate) => {
-            if let Some(parameter) = &mut aggregate.parameter {
-                walk(parameter, None, catalog);
-            }
-            all(&mut aggregate.labels);
-            walk(&mut aggregate.of, kind, catalog);
-        }
-        Expr::Call(function, arguments) => {
-            let kind = match function {
-                Function::Rate | Function::Increase | Function::Irate | Function::Resets => {
-                    kind.or(Some(Kind::Counter))
+struct Translation<'a> {
+    theirs: bool,
+    catalog: &'a Catalog,
+}
+
+impl Translation<'_> {
+    /// `kind` is what the function around it takes.
+    fn walk(&self, expr: &mut Expr, kind: Option<Kind>) {
+        match expr {
+            Expr::Number(_) => {}
+            Expr::Select(selector) | Expr::Range(selector, _) => self.rename(selector, kind),
+            Expr::Negate(of) | Expr::Frozen(of) => self.walk(of, kind),
+            Expr::Binary(binary) => {
+                self.walk(&mut binary.left, kind);
+                self.walk(&mut binary.right, kind);
+                all(&mut binary.matching.labels);
+                match &mut binary.matching.group {
+                    Group::None => {}
+                    Group::Left(labels) | Group::Right(labels) => all(labels),
                 }
-                function if function.as_str().starts_with("histogram_") => {
-                    Some(Kind::Histogram(Measure::Value))
+            }
+            Expr::Aggregate(aggregate) => {
+                if let Some(parameter) = &mut aggregate.parameter {
+                    self.walk(parameter, None);
                 }
-                _ => None,
-            };
-            arguments.iter_mut().for_each(|argument| walk(argument, kind, catalog));
-        }
-        // Names of recording rules are the file's own; matchers are about labels.
-        Expr::Recorded(recorded) => {
-            for matcher in &mut recorded.selector.matchers {
-                matcher.key = naming::label(&matcher.key).into_owned();
+                all(&mut aggregate.labels);
+                self.walk(&mut aggregate.of, kind);
+            }
+            Expr::Call(function, arguments) => {
+                let kind = match function {
+                    Function::Rate | Function::Increase | Function::Irate | Function::Resets => {
+                        kind.or(Some(Kind::Counter))
+                    }
+                    function if function.as_str().starts_with("histogram_") => {
+                        Some(Kind::Histogram(Measure::Value))
+                    }
+                    _ => None,
+                };
+                arguments.iter_mut().for_each(|argument| self.walk(argument, kind));
+            }
+            // Names of recording rules are the file's own; matchers are about labels.
+            Expr::Recorded(recorded) => {
+                for matcher in &mut recorded.selector.matchers {
+                    matcher.key = naming::label(&matcher.key).into_owned();
+                }
             }
         }
+    }
+
+    fn rename(&self, selector: &mut Selector, around: Option<Kind>) {
+        let catalog = self.catalog;
+        for matcher in &mut selector.matchers {
+            matcher.key = naming::label(&matcher.key).into_owned();
+        }
+        let Some(name) = &selector.name else { return };
+        // A view of a histogram is called after it.
+        let of_histogram =
+            |view: &&str| name.strip_suffix(*view).is_some_and(|base| catalog.is_histogram(base));
+        let view = VIEWS.into_iter().find(|view| of_histogram(view)).unwrap_or_default();
+        let base = &name[..name.len() - view.len()];
+        let (unit, kind) = catalog.get(base);
+        let kind = match (kind, around) {
+            (Some(kind), _) => kind,
+            (None, _) if self.theirs && is_plain(name, true) => return,
+            // What is unknown and has a server's name keeps it.
+            (None, Some(Kind::Counter)) if !VIEWS.iter().any(|view| name.ends_with(view)) => {
+                Kind::Counter
+            }
+            (None, Some(histogram @ Kind::Histogram(_))) => histogram,
+            (None, _) => {
+                selector.name = Some(naming::metric(base, &unit, Kind::UpDownCounter) + view);
+                return;
+            }
+        };
+        selector.name = Some(naming::metric(base, &unit, kind) + view);
     }
 }
 
@@ -146,32 +182,6 @@ fn all(labels: &mut [String]) {
 
 /// What a classic histogram's series end in, after the metric's own suffixes.
 const VIEWS: [&str; 3] = ["_bucket", "_count", "_sum"];
-
-fn rename(selector: &mut Selector, around: Option<Kind>, catalog: &Catalog) {
-    for matcher in &mut selector.matchers {
-        matcher.key = naming::label(&matcher.key).into_owned();
-    }
-    let Some(name) = &selector.name else { return };
-    // A view of a histogram is called after it.
-    let of_histogram =
-        |view: &&str| name.strip_suffix(*view).is_some_and(|base| catalog.is_histogram(base));
-    let view = VIEWS.into_iter().find(|view| of_histogram(view)).unwrap_or_default();
-    let base = &name[..name.len() - view.len()];
-    let (unit, kind) = catalog.get(base);
-    let kind = match (kind, around) {
-        (Some(kind), _) => kind,
-        // What is unknown and has a server's name keeps it.
-        (None, Some(Kind::Counter)) if !VIEWS.iter().any(|view| name.ends_with(view)) => {
-            Kind::Counter
-        }
-        (None, Some(histogram @ Kind::Histogram(_))) => histogram,
-        (None, _) => {
-            selector.name = Some(naming::metric(base, &unit, Kind::UpDownCounter) + view);
-            return;
-        }
-    };
-    selector.name = Some(naming::metric(base, &unit, kind) + view);
-}
 
 /// Whether a parameterless aggregation would lose `le`.
 pub(super) fn merges(op: AggregateOp) -> bool {

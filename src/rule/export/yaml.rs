@@ -7,6 +7,8 @@ use crate::rule::expr::{Quoted, Span};
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) name: String,
+    /// What its rules call it: another group may have that name.
+    pub(super) of: String,
     pub(super) limit: usize,
     pub(super) rules: Vec<Rule>,
 }

@@ -144,7 +144,11 @@ impl RuleFile {
 fn read(path: &Path) -> Result<String, Reason> {
     use io::Read as _;
     let mut text = String::new();
-    // A pipe or a file that grows ends at the cap too.
+    // To open a pipe is to wait for whoever writes to it.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file").into());
+    }
+    // A file that grows ends at the cap too.
     fs::File::open(path)?.take(yaml::LONGEST as u64 + 1).read_to_string(&mut text)?;
     Ok(text)
 }

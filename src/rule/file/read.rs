@@ -1,6 +1,10 @@
 //! A file's tree to rules, strictly: a key that Prometheus does not know is a mistake there too.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     Loaded, Reason, Refused,
@@ -8,6 +12,7 @@ use super::{
 };
 use crate::{
     event::Severity,
+    name::Labels,
     rule::{
         builder::{Rule, SEVERITY, alert},
         condition::Condition,
@@ -22,6 +27,10 @@ use crate::{
 const HIGHEST: usize = 2 * promql::DEEPEST + 2;
 /// How many nodes an expression may have once recording rules are put in.
 const LARGEST: usize = 1_000;
+/// How many regular expressions a file may have, those of recording rules counted wherever used.
+const MOST_PATTERNS: usize = 2_000;
+/// How many bytes the labels of a group may have: each of its rules has them all.
+const LONGEST_LABELS: usize = 4 << 10;
 
 /// What is wrong, and where.
 type Wrong = (Place, String);
@@ -34,7 +43,10 @@ pub(super) fn read(text: &str, file: &str, tick: Duration) -> Result<Loaded, Rea
         tick,
         loaded: Loaded::default(),
         recordings: HashMap::new(),
-        recorded: Vec::new(),
+        shared: HashMap::new(),
+        recorded: HashSet::new(),
+        identities: HashSet::new(),
+        patterns: 0,
     };
     let Some(root) = yaml::parse(text)?.filter(|root| !root.is_null()) else {
         return Ok(reader.loaded);
@@ -48,7 +60,7 @@ pub(super) fn read(text: &str, file: &str, tick: Duration) -> Result<Loaded, Rea
         }
     }
     reader.recorded = names_recorded(groups);
-    let mut known: Vec<&str> = Vec::new();
+    let mut known: HashSet<&str> = HashSet::new();
     for group in groups {
         reader.group(group, &mut known);
     }
@@ -61,8 +73,14 @@ struct Reader<'a> {
     loaded: Loaded,
     /// What has been recorded so far, by name.
     recordings: HashMap<String, Vec<Recording>>,
+    /// The same for all who use them, until more is recorded under the name.
+    shared: HashMap<String, Arc<[Recording]>>,
     /// All names recorded anywhere in the file.
-    recorded: Vec<String>,
+    recorded: HashSet<String>,
+    /// Group, name and labels of the alerts so far.
+    identities: HashSet<(String, String, Labels)>,
+    /// How many regular expressions there were so far.
+    patterns: usize,
 }
 
 /// What all rules of a group share.
@@ -78,7 +96,7 @@ impl<'a> Reader<'a> {
         self.loaded.refused.push(Refused { file, position, group, rule, reason });
     }
 
-    fn group<'g>(&mut self, node: &'g Node, known: &mut Vec<&'g str>) {
+    fn group<'g>(&mut self, node: &'g Node, known: &mut HashSet<&'g str>) {
         const KEYS: &[&str] = &["name", "interval", "query_offset", "limit", "labels", "rules"];
         let name = field(node, "name").and_then(Node::text).unwrap_or_default();
         let read = || -> Result<(Group<'g>, &'g [Node]), Wrong> {
@@ -93,7 +111,14 @@ impl<'a> Reader<'a> {
                         return Err((value.place, "query_offset is not supported".to_owned()));
                     }
                     "limit" => limit = number(value, key)?,
-                    "labels" => labels = texts(value, key)?,
+                    "labels" => {
+                        labels = texts(value, key)?;
+                        let bytes: usize = labels.iter().map(|(k, v)| k.len() + v.len()).sum();
+                        if bytes > LONGEST_LABELS {
+                            let reason = format!("labels of more than {LONGEST_LABELS} bytes");
+                            return Err((value.place, reason));
+                        }
+                    }
                     "rules" if !value.is_null() => rules = list(value, key)?,
                     _ => {}
                 }
@@ -105,12 +130,12 @@ impl<'a> Reader<'a> {
         };
         match read() {
             Err(wrong) => self.refuse(name, "", wrong),
-            Ok(_) if known.contains(&name) => {
+            Ok(_) if known.contains(name) => {
                 let reason = "another group of the file has this name".to_owned();
                 self.refuse(name, "", (node.place, reason));
             }
             Ok((group, rules)) => {
-                known.push(name);
+                known.insert(name);
                 for rule in rules {
                     let named = ["alert", "record"].into_iter().find_map(|key| field(rule, key));
                     let named = named.and_then(Node::text).unwrap_or_default();
@@ -144,6 +169,11 @@ impl<'a> Reader<'a> {
         let Some((at, expr)) = expr else { return Err(here("a rule without expr")) };
         let expr = promql::parse(expr).map_err(|refusal| at_refusal(at, &refusal))?;
         let expr = self.resolve(expr).map_err(|reason| (at.place, format!("expr: {reason}")))?;
+        self.patterns += expr.patterns();
+        if self.patterns > MOST_PATTERNS {
+            let reason = format!("expr: more than {MOST_PATTERNS} regular expressions in the file");
+            return Err((at.place, reason));
+        }
         let mut all = group.labels.clone();
         all.retain(|(key, _)| !labels.iter().any(|(own, _)| own == key));
         all.extend(labels);
@@ -183,13 +213,15 @@ impl<'a> Reader<'a> {
 
     /// What the builder's rules are checked for.
     fn check(&mut self, rule: Rule) -> Result<(), String> {
-        if self.loaded.rules.iter().any(|other| other.is_same(&rule)) {
+        let identity = (rule.group.clone(), rule.name.clone(), rule.identity());
+        if self.identities.contains(&identity) {
             return Err("another rule of the group has this name and these labels".to_owned());
         }
         rule.compile(self.tick).map_err(|wrong| {
             let all: Vec<_> = wrong.iter().map(|error| error.mistake.to_string()).collect();
             all.join("; ")
         })?;
+        self.identities.insert(identity);
         self.loaded.rules.push(rule);
         Ok(())
     }
@@ -211,12 +243,18 @@ impl<'a> Reader<'a> {
             _ => expr,
         };
         let recording = Recording { expr, labels };
-        self.recordings.entry(name.to_owned()).or_default().push(recording);
+        let all = self.recordings.entry(name.to_owned()).or_default();
+        if all.len() >= LARGEST {
+            return Err(format!("more than {LARGEST} rules record {name:?}"));
+        }
+        all.push(recording);
+        self.shared.remove(name);
         Ok(())
     }
 
     /// Puts recording rules in where they are used.
-    fn resolve(&self, mut expr: Expr) -> Result<Expr, String> {
+    fn resolve(&mut self, mut expr: Expr) -> Result<Expr, String> {
+        let Self { recordings, shared, recorded, .. } = self;
         let mut wrong = None;
         expr.change_selects(&mut |select| {
             let (selector, ranged) = match &*select {
@@ -224,7 +262,7 @@ impl<'a> Reader<'a> {
                 Expr::Range(selector, _) => (selector, true),
                 _ => return,
             };
-            let Some(name) = selector.name.clone().filter(|n| self.recorded.contains(n)) else {
+            let Some(name) = selector.name.clone().filter(|n| recorded.contains(n)) else {
                 return;
             };
             let refuse = |reason| Some(format!("{reason} of the recorded series {name:?}"));
@@ -232,8 +270,8 @@ impl<'a> Reader<'a> {
                 wrong = refuse("a window is not supported");
             } else if !selector.offset.is_zero() {
                 wrong = refuse("an offset is not supported");
-            } else if let Some(found) = self.recordings.get(&name) {
-                let recordings: Arc<[Recording]> = found.clone().into();
+            } else if let Some(found) = recordings.get(&name) {
+                let recordings = shared.entry(name).or_insert_with(|| found.clone().into()).clone();
                 *select = Expr::Recorded(Recorded { selector: selector.clone(), recordings });
             } else {
                 wrong = Some(format!("{name:?} is recorded further down, or was refused"));
@@ -276,7 +314,7 @@ fn severity(labels: &[(String, String)]) -> Severity {
     }
 }
 
-fn names_recorded(groups: &[Node]) -> Vec<String> {
+fn names_recorded(groups: &[Node]) -> HashSet<String> {
     let rules = groups.iter().filter_map(|group| match &field(group, "rules")?.kind {
         Kind::List(rules) => Some(rules.as_slice()),
         _ => None,
@@ -296,13 +334,14 @@ fn fields<'n>(node: &'n Node, known: &[&str]) -> Result<Vec<(&'n str, &'n Node)>
         return Err((node.place, format!("expected a mapping, found {}", node.what())));
     };
     let mut found: Vec<(&str, &Node)> = Vec::with_capacity(pairs.len());
+    let mut seen = HashSet::with_capacity(pairs.len());
     for (key, value) in pairs {
         let name = key.text().unwrap_or_default();
         if !known.is_empty() && !known.contains(&name) {
             let reason = format!("unknown key {name:?}, expected one of {}", known.join(", "));
             return Err((key.place, reason));
         }
-        if found.iter().any(|(other, _)| *other == name) {
+        if !seen.insert(name) {
             return Err((key.place, format!("the key {name:?} is given twice")));
         }
         found.push((name, value));

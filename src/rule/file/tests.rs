@@ -59,6 +59,43 @@ groups:
 }
 
 #[test]
+fn repeating_a_text_is_paid_for_by_its_length() {
+    let long = "x".repeat(100_000);
+    let text = format!("groups: [&a \"{long}\", {}]", vec!["*a"; 50_000].join(", "));
+    let error = yaml(&text).load(TICK).unwrap_err().to_string();
+    assert!(error.contains("too many values"), "{error}");
+    let labels = format!("groups: [{{name: g, labels: {{a: \"{long}\"}}, rules: []}}]");
+    assert!(refused(&labels).contains("labels of more than"));
+}
+
+#[test]
+fn as_many_rules_as_fit_load() {
+    let rules: String =
+        (0..20_000).map(|at| format!("  - {{alert: A{at}, expr: x > 1}}\n")).collect();
+    assert_eq!(load(&group(&rules)).rules.len(), 20_000);
+    let labels: String = (0..50_000).map(|at| format!("a{at}: b, ")).collect();
+    assert_eq!(
+        load(&group(&format!("  - {{alert: A, expr: x, labels: {{{labels}}}}}"))).rules.len(),
+        1
+    );
+}
+
+#[test]
+fn patterns_are_few_and_small() {
+    let bomb = "  - {alert: A, expr: 'x{a=~\"((a{100}){100}){100}\"} > 1'}";
+    assert!(refused(&group(bomb)).contains("pattern"));
+    let rules: String =
+        (0..2_001).map(|at| format!("  - {{alert: A{at}, expr: 'x{{a=~\"b\"}} > 1'}}\n")).collect();
+    assert!(refused(&group(&rules)).contains("more than 2000 regular expressions"));
+}
+
+#[test]
+fn what_is_no_regular_file_is_not_opened() {
+    let error = file(std::env::temp_dir()).load(TICK).unwrap_err().to_string();
+    assert!(error.contains("not a regular file"), "{error}");
+}
+
+#[test]
 fn nothing_is_a_file_too() {
     for text in ["", "# only words\n", "---\n", "groups:\n", "groups: []\n", "~\n"] {
         assert!(load(text).rules.is_empty(), "{text:?}");

@@ -13,6 +13,8 @@ pub(super) const LONGEST: usize = 1 << 20;
 const DEEPEST: usize = 16;
 /// How many nodes there may be, those of aliases counted each time.
 const MOST: usize = 100_000;
+/// How many bytes their texts may have together, those of aliases counted each time.
+const MOST_BYTES: usize = 4 * LONGEST;
 
 /// Line and column, from one.
 pub(super) type Place = (usize, usize);
@@ -55,7 +57,7 @@ pub(super) fn parse(text: &str) -> Result<Option<Node>, Reason> {
         reason,
     };
     let mut parser = Parser::new_from_str(text);
-    let (mut open, mut root, mut count) = (Vec::<Open>::new(), None, 0);
+    let (mut open, mut root, mut count, mut bytes) = (Vec::<Open>::new(), None, 0, 0);
     let mut anchors: HashMap<usize, Node> = HashMap::new();
     while let Some(event) = parser.next_event() {
         let (event, span) =
@@ -86,7 +88,15 @@ pub(super) fn parse(text: &str) -> Result<Option<Node>, Reason> {
                 (closed.node, closed.anchor)
             }
             Event::Alias(anchor) => match anchors.get(&anchor) {
-                Some(node) => (node.clone(), 0),
+                Some(node) => {
+                    // Before it is copied: it counts for all that it repeats.
+                    let (nodes, more) = size(node);
+                    (count, bytes) = (count + nodes, bytes + more);
+                    if count > MOST || bytes > MOST_BYTES {
+                        return refuse("too many values");
+                    }
+                    (node.clone(), 0)
+                }
                 None => return refuse("an alias of itself, or of nothing"),
             },
             Event::DocumentStart(_) if root.is_some() => {
@@ -94,8 +104,7 @@ pub(super) fn parse(text: &str) -> Result<Option<Node>, Reason> {
             }
             _ => continue,
         };
-        // An alias counts for all that it repeats.
-        count += if repeated { size(&node) } else { 1 };
+        count += usize::from(!repeated);
         if count > MOST {
             return refuse("too many values");
         }
@@ -115,12 +124,13 @@ pub(super) fn parse(text: &str) -> Result<Option<Node>, Reason> {
     Ok(root)
 }
 
-/// How many nodes there are in it. Depth is capped.
-fn size(node: &Node) -> usize {
+/// How many nodes and bytes of text there are in it. Depth is capped.
+fn size(node: &Node) -> (usize, usize) {
+    let add = |a: (usize, usize), b: (usize, usize)| (a.0 + b.0, a.1 + b.1);
     match &node.kind {
-        Kind::Text { .. } => 1,
-        Kind::List(list) => 1 + list.iter().map(size).sum::<usize>(),
-        Kind::Map(pairs) => 1 + pairs.iter().map(|(k, v)| size(k) + size(v)).sum::<usize>(),
+        Kind::Text { text, .. } => (1, text.len()),
+        Kind::List(list) => list.iter().map(size).fold((1, 0), add),
+        Kind::Map(pairs) => pairs.iter().flat_map(|(k, v)| [size(k), size(v)]).fold((1, 0), add),
     }
 }
 

@@ -82,7 +82,7 @@ mod tests {
         for (minute, values) in minutes.iter().enumerate() {
             gauges.iter().zip(values).for_each(|(gauge, to)| gauge.set(*to));
             collector.collect(moment(minute + 1));
-            rules.observe(collector.series(), collector.frame());
+            rules.observe(&collector);
             rules.evaluate(moment(minute + 1), &mut Vec::new());
             let firing =
                 rules.status().filter(|status| status.state == crate::event::State::Firing);

@@ -3,7 +3,11 @@
 use std::fmt::Write as _;
 
 use super::humanize::{self, go};
-use crate::rule::expr::Pattern;
+use crate::rule::expr::{Pattern, regex};
+
+/// How long a term's text may be; the rest is cut off. A text that doubles itself line by line must
+/// end somewhere, and it is the tick thread that fills it.
+pub(super) const LONGEST_DATUM: usize = 4 << 10;
 
 /// What a term or a call yields.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +22,13 @@ pub(super) enum Datum {
 }
 
 impl Datum {
+    pub(super) fn cut(mut self) -> Self {
+        if let Self::Text(text) = &mut self {
+            super::cut(text, LONGEST_DATUM);
+        }
+        self
+    }
+
     pub(super) fn into_text(self) -> String {
         match self {
             Self::Number(number) => go(number),
@@ -136,14 +147,14 @@ impl Function {
             Self::StripPort => Datum::Text(strip_port(&text(last)).to_owned()),
             Self::StripDomain => Datum::Text(strip_domain(&text(last))),
             Self::Match => {
-                let found = regex_lite::Regex::new(&text(first));
+                let found = regex(&text(first));
                 Datum::Bool(found.is_ok_and(|pattern| pattern.is_match(&text(last))))
             }
             Self::ReReplaceAll => {
                 let with = of.get(1).cloned().map(text).unwrap_or_default();
                 let subject = text(last);
-                Datum::Text(match regex_lite::Regex::new(&text(first)) {
-                    Ok(pattern) => pattern.replace_all(&subject, with.as_str()).into_owned(),
+                Datum::Text(match regex(&text(first)) {
+                    Ok(pattern) => replaced(&pattern, &subject, &with),
                     Err(_) => subject,
                 })
             }
@@ -180,6 +191,22 @@ impl Function {
         }
         Ok(())
     }
+}
+
+/// As `Regex::replace_all`, but no further than a text may go.
+fn replaced(pattern: &regex_lite::Regex, subject: &str, with: &str) -> String {
+    let (mut out, mut done) = (String::new(), 0);
+    for found in pattern.captures_iter(subject) {
+        let Some(whole) = found.get(0) else { continue };
+        out.push_str(&subject[done..whole.start()]);
+        found.expand(with, &mut out);
+        done = whole.end();
+        if out.len() > LONGEST_DATUM {
+            return out;
+        }
+    }
+    out.push_str(&subject[done..]);
+    out
 }
 
 fn same(a: &Datum, b: &Datum) -> bool {
@@ -287,6 +314,9 @@ fn printf(format: &str, of: Vec<Datum>) -> String {
             text.insert_str(0, &" ".repeat(padding));
         }
         out.push_str(&text);
+        if out.len() > LONGEST_DATUM {
+            break;
+        }
     }
     out
 }

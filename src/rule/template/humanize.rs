@@ -146,15 +146,21 @@ pub(super) fn duration(number: f64) -> String {
     out
 }
 
+/// Go's `strings.Title`: words end where there is no letter, digit or underscore.
 pub(super) fn title(text: &str) -> String {
     let mut start = true;
-    text.chars()
-        .map(|c| {
-            let c = if start { c.to_ascii_uppercase() } else { c };
-            start = c.is_whitespace();
-            c
-        })
-        .collect()
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match start {
+            true => out.extend(c.to_uppercase()),
+            false => out.push(c),
+        }
+        start = match c.is_ascii() {
+            true => !c.is_ascii_alphanumeric() && c != '_',
+            false => c.is_whitespace(),
+        };
+    }
+    out
 }
 
 /// A threshold in a text for people elsewhere: the same number without our units.
