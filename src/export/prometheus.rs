@@ -12,7 +12,7 @@ use std::{
     fmt::Write,
 };
 
-use super::otlp::{self, advised_bounds, counts};
+use super::otlp::{self, advised_bounds, counts, with_declared};
 use crate::{
     clock::unix_nanos,
     instrument::{Distribution, Exemplar, Hex},
@@ -127,6 +127,7 @@ fn histogram(
     bounds: &[f64],
     exemplars: &[Exemplar],
 ) {
+    let bounds = &*with_declared(all, bounds);
     let ends = bounds.iter().copied().chain([f64::INFINITY]);
     let (mut count, mut above) = (0, f64::NEG_INFINITY);
     for (end, more) in ends.zip(counts(all, bounds)) {

@@ -108,6 +108,19 @@ fn subnormal_place(value: f64) -> (i32, usize) {
     (octave - 54, bucket)
 }
 
+/// The last bucket below a bound, if the bound does not cut one: `i32::MIN` is what is not above
+/// zero, `i32::MAX` all.
+pub(crate) fn bucket_up_to(bound: f64) -> Option<i32> {
+    if bound == f64::INFINITY {
+        return Some(i32::MAX);
+    }
+    if bound == 0.0 {
+        return Some(i32::MIN);
+    }
+    let index = (bound.log2() * PER_OCTAVE as f64).round() as i32 - 1;
+    (bound > 0.0 && (upper_bound(index) / bound - 1.0).abs() < 1e-12).then_some(index)
+}
+
 /// The inclusive upper bound of a bucket, as the greatest double in it.
 pub(crate) fn upper_bound(index: i32) -> f64 {
     lower_bound(index.saturating_add(1))

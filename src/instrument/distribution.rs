@@ -2,7 +2,10 @@
 //! atomics here; only the tick thread and those it hands copies to. Quantiles are in
 //! [`quantile`](super::quantile).
 
-use super::bucket::{lower_bound, upper_bound};
+use super::{
+    bucket::{lower_bound, upper_bound},
+    cut::Cut,
+};
 
 /// What one core gained between two readings. Reused from reading to reading.
 ///
@@ -25,6 +28,9 @@ pub(crate) struct Delta {
     /// bucket. Infinite, the wrong way round, when `count` is zero.
     pub(crate) min: f64,
     pub(crate) max: f64,
+    /// How many of them lie in the bucket a declared bound cuts, at or below it: by the bound's
+    /// place among those declared.
+    pub(crate) cuts: Vec<(u8, u32)>,
 }
 
 impl Default for Delta {
@@ -37,6 +43,7 @@ impl Default for Delta {
             sum: 0.0,
             min: f64::INFINITY,
             max: f64::NEG_INFINITY,
+            cuts: Vec::new(),
         }
     }
 }
@@ -51,6 +58,7 @@ impl Delta {
         self.sum = 0.0;
         self.min = f64::INFINITY;
         self.max = f64::NEG_INFINITY;
+        self.cuts.clear();
     }
 
     /// Takes in what was folded before it.
@@ -64,6 +72,12 @@ impl Delta {
         self.sum += earlier.sum;
         self.min = self.min.min(earlier.min);
         self.max = self.max.max(earlier.max);
+        self.cuts.extend(&earlier.cuts);
+    }
+
+    /// How many lie at or below a declared bound, of those in the bucket it cuts.
+    pub(crate) fn cut(&self, at: u8) -> u64 {
+        self.cuts.iter().filter(|(of, _)| *of == at).map(|(_, count)| u64::from(*count)).sum()
     }
 
     /// Whether adding it changes nothing.
@@ -170,6 +184,8 @@ pub(crate) struct Distribution {
     pub(crate) sum: f64,
     pub(crate) min: f64,
     pub(crate) max: f64,
+    /// The bounds declared for it, ascending, and what is known of each.
+    pub(crate) cuts: Vec<Cut>,
 }
 
 impl Default for Distribution {
@@ -182,6 +198,7 @@ impl Default for Distribution {
             sum: 0.0,
             min: f64::INFINITY,
             max: f64::NEG_INFINITY,
+            cuts: Vec::new(),
         }
     }
 }
@@ -194,6 +211,12 @@ impl Distribution {
         }
         for &(index, count) in &delta.negative {
             self.negative.add(index, u64::from(count));
+        }
+        for (at, count) in &delta.cuts {
+            // Who does not know the bounds asks about none.
+            if let Some(cut) = self.cuts.get_mut(usize::from(*at)) {
+                cut.below += u64::from(*count);
+            }
         }
         self.add_rest(delta.zero, delta.count, delta.sum, (delta.min, delta.max));
     }

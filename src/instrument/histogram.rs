@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use super::{
     bucket::{PER_OCTAVE, normal_place, place, usual_place},
+    cut::Cuts,
     distribution::{Delta, Distribution},
     drops::{DropReason, Drops},
     exemplar::{Exemplar, Exemplars, TraceSource},
@@ -65,6 +66,8 @@ const QUIET: u32 = 1;
 const BUSY: u32 = 2;
 /// Beside one of the two: the next record may become an exemplar, so none takes the fast lane.
 const ARMED: u32 = 4;
+/// Beside one of the two, for good: bounds are declared, which the fast lane would pass by.
+const CUT: u32 = 8;
 
 fn is_quiet(state: u32) -> bool {
     state & QUIET != 0
@@ -77,7 +80,7 @@ const BUSY_AFTER: u32 = 1024;
 
 #[derive(Debug)]
 pub(crate) struct HistogramCore {
-    /// [`QUIET`] or [`BUSY`], either with [`ARMED`]; or [`RETIRED`].
+    /// [`QUIET`] or [`BUSY`], either with [`ARMED`] and [`CUT`]; or [`RETIRED`].
     state: AtomicU32,
     /// The home shard's count at the last fold.
     mark: AtomicU32,
@@ -88,6 +91,8 @@ pub(crate) struct HistogramCore {
     drops: Arc<Drops>,
     /// Where anybody can tell what a record is part of.
     exemplars: Option<Box<Exemplars>>,
+    /// None where no bound is declared.
+    cuts: Option<Box<Cuts>>,
     /// What has been folded so far. Locked by [`fold`](Self::fold) only.
     seen: Mutex<Seen>,
 }
@@ -109,6 +114,21 @@ impl HistogramCore {
         Self::within(store::process(), measure, drops)
     }
 
+    /// With bounds, finite and above zero, of which it is known exactly how many values are at or
+    /// below them.
+    pub(crate) fn with_bounds(mut self, bounds: &[f64]) -> Self {
+        self.cuts = Cuts::new(bounds);
+        if self.cuts.is_some() {
+            self.state.fetch_or(CUT, Ordering::Relaxed);
+        }
+        self
+    }
+
+    /// Where a declared bound that cuts a bucket is among those declared, and that bucket.
+    pub(crate) fn cut(&self, bound: f64) -> Option<(u8, i32)> {
+        self.cuts.as_ref()?.find(bound)
+    }
+
     pub(super) fn within(store: &'static Store, measure: Measure, drops: Arc<Drops>) -> Self {
         let row = store.shards.take();
         store.top_up();
@@ -120,6 +140,7 @@ impl HistogramCore {
             row,
             drops,
             exemplars: None,
+            cuts: None,
             seen: Mutex::default(),
         }
     }
@@ -212,7 +233,7 @@ impl HistogramCore {
     #[inline(never)]
     fn record_ticks_far(&self, slot: Slot, ticks: u64, seconds: f64, times: u32) {
         let place = if ticks == 0 { (0, 0) } else { place(seconds) };
-        self.record_far(slot, time_record(ticks, place, times));
+        self.record_far(slot, time_record(ticks, place, times), seconds);
     }
 
     #[inline(never)]
@@ -223,7 +244,7 @@ impl HistogramCore {
             self.record_seconds(slot, value);
         } else {
             let place = if value == 0.0 { (0, 0) } else { place(value.abs()) };
-            self.record_far(slot, value_record(value, place));
+            self.record_far(slot, value_record(value, place), value);
         }
     }
 
@@ -240,7 +261,17 @@ impl HistogramCore {
     }
 
     /// Every other case: a quiet series, an octave new to the shard, a shared shard, an empty pool.
-    fn record_far(&self, slot: Slot, record: Record) {
+    fn record_far(&self, slot: Slot, record: Record, value: f64) {
+        if self.record_somewhere(slot, record) {
+            if let Some(cuts) = &self.cuts {
+                cuts.count((record.key, record.bucket), value, record.times);
+            }
+        } else {
+            self.drops.count(DropReason::Storage);
+        }
+    }
+
+    fn record_somewhere(&self, slot: Slot, record: Record) -> bool {
         let pool = &self.store.pool;
         let shard = |slot: Slot| self.row.get(slot.shard());
         let state = self.state.load(Ordering::Relaxed);
@@ -250,7 +281,7 @@ impl HistogramCore {
         let quiet = is_quiet(state);
         let alone = !quiet && !slot.is_shared();
         if alone && shard(slot).is_some_and(|own| own.record::<Alone>(pool, record)) {
-            return;
+            return true;
         }
         let home = shard(if quiet || alone { Slot::HOME } else { slot });
         match home {
@@ -259,8 +290,9 @@ impl HistogramCore {
                     let count = home.count.load(Ordering::Relaxed);
                     self.wake(count.wrapping_sub(self.mark.load(Ordering::Relaxed)));
                 }
+                true
             }
-            _ => self.drops.count(DropReason::Storage),
+            _ => false,
         }
     }
 
@@ -270,7 +302,7 @@ impl HistogramCore {
         if often >= BUSY_AFTER {
             // Not if it was retired meanwhile. Nothing is ordered by it: whoever still takes it for
             // quiet uses the home shard, which is always read.
-            let wake = |state| is_quiet(state).then_some(BUSY | state & ARMED);
+            let wake = |state| is_quiet(state).then_some(BUSY | state & (ARMED | CUT));
             let _ = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, wake);
         }
     }
@@ -329,8 +361,15 @@ impl HistogramCore {
     pub(crate) fn fold(&self, all: &mut Distribution, into: &mut Delta) {
         into.clear();
         let mut seen = self.seen.lock();
+        if let Some(cuts) = &self.cuts {
+            cuts.fold(all, into);
+        }
         let count = self.count();
         if count == seen.count {
+            // Of a record whose bucket the last fold saw.
+            if !into.cuts.is_empty() {
+                all.add(into);
+            }
             return;
         }
         seen.count = count;

@@ -321,3 +321,29 @@ proptest! {
         prop_assert!(order(a) != 0 && order(a) != u64::MAX);
     }
 }
+
+#[test]
+fn what_a_declared_bound_leaves_below_it_is_counted_exactly() {
+    let core = HistogramCore::new(Measure::Value, Arc::default());
+    let core = core.with_bounds(&[0.3, 1.0, 0.3001]);
+    assert!(core.cut(1.0).is_none(), "the upper bound of a bucket of ours");
+    let (mut all, mut delta) = (Distribution::default(), Delta::default());
+    let threads = 4;
+    for round in 1..=3_u64 {
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    for _ in 0..1_000 {
+                        [0.3, 0.30005, 0.301, 2.0].iter().for_each(|v| core.record_value(*v));
+                    }
+                });
+            }
+        });
+        core.fold(&mut all, &mut delta);
+        assert_eq!((delta.cut(0), delta.cut(2)), (threads * 1_000, threads * 2_000));
+        let below: Vec<_> = all.cuts.iter().map(|cut| cut.below).collect();
+        assert_eq!(below, [round * threads * 1_000, 0, round * threads * 2_000]);
+    }
+    core.fold(&mut all, &mut delta);
+    assert!(delta.is_empty() && delta.cuts.is_empty());
+}

@@ -17,6 +17,7 @@ mod attribution;
 mod bucket;
 mod component;
 mod counter;
+mod cut;
 mod distribution;
 mod drops;
 mod exemplar;
@@ -44,8 +45,9 @@ pub use histogram::Histogram;
 pub use query::{ClassifiedQuery, Query, QueryGuard};
 pub use timed::{ClassifiedTimed, Timed, TryTimed};
 
-pub(crate) use bucket::{SCALE, lower_bound, upper_bound};
+pub(crate) use bucket::{SCALE, bucket_up_to, lower_bound, upper_bound};
 pub(crate) use counter::{CounterCore, UpDownCore};
+pub(crate) use cut::{Cut, MOST_BOUNDS};
 pub(crate) use distribution::{Buckets, Delta, Distribution};
 pub(crate) use drops::{DropReason, Drops};
 pub(crate) use exemplar::{Exemplar, Hex, TraceSource};

@@ -53,6 +53,8 @@ struct State {
     /// Described, not yet recorded to.
     described: HashMap<Arc<str>, (Unit, Arc<str>)>,
     series: Vec<Arc<Series>>,
+    /// By metric, ascending.
+    bounds: HashMap<String, Arc<[f64]>>,
     retired: bool,
 }
 
@@ -122,6 +124,17 @@ impl Registry {
                 }
             }
         }
+    }
+
+    /// Declares bounds for a histogram's series that come after this.
+    pub(crate) fn bound(&self, name: &str, bounds: &[f64]) {
+        let mut state = self.state.write();
+        let known = state.bounds.remove(name);
+        let mut all: Vec<f64> = known.iter().flat_map(|known| known.iter()).copied().collect();
+        all.extend_from_slice(bounds);
+        all.sort_by(f64::total_cmp);
+        all.dedup();
+        state.bounds.insert(name.to_owned(), all.into());
     }
 
     pub(crate) fn counter(&self, name: &str, labels: &Labels) -> Counter {
@@ -226,6 +239,7 @@ impl State {
     ) -> Instrument {
         let next = SeriesId::new(self.series.len());
         let retired = self.retired;
+        let bounds = self.bounds.get(name).cloned();
         let metric = self.metric(name, kind);
         if metric.metric.kind != kind {
             registry.drops.count(DropReason::KindConflict);
@@ -260,7 +274,12 @@ impl State {
         let Some(labels) = labels else {
             return self.series[id.index()].instrument.clone();
         };
-        let instrument = Instrument::new(kind, &registry.drops, registry.traces.as_ref());
+        let instrument = Instrument::new(
+            kind,
+            &registry.drops,
+            registry.traces.as_ref(),
+            bounds.as_deref().unwrap_or_default(),
+        );
         if retired {
             instrument.retire();
         }

@@ -41,8 +41,25 @@ pub(crate) enum Instrument {
     Conflict,
 }
 
+impl Series {
+    /// Where a declared bound that cuts a bucket of a histogram is among those declared, and that
+    /// bucket.
+    pub(crate) fn cut(&self, bound: f64) -> Option<(u8, i32)> {
+        match &self.instrument {
+            Instrument::Histogram(core) => core.cut(bound),
+            _ => None,
+        }
+    }
+}
+
 impl Instrument {
-    pub(super) fn new(kind: Kind, drops: &Arc<Drops>, traces: Option<&TraceSource>) -> Self {
+    /// `bounds` are those declared for a histogram.
+    pub(super) fn new(
+        kind: Kind,
+        drops: &Arc<Drops>,
+        traces: Option<&TraceSource>,
+        bounds: &[f64],
+    ) -> Self {
         match kind {
             Kind::Counter => Self::Counter(Arc::new(CounterCore::new())),
             Kind::UpDownCounter => Self::UpDown(Arc::new(UpDownCore::new())),
@@ -50,7 +67,8 @@ impl Instrument {
                 Self::Gauge(Arc::new(GaugeCore::new(drops.clone())))
             }
             Kind::Histogram(measure) => {
-                let core = HistogramCore::new(measure, drops.clone()).with_exemplars(traces);
+                let core = HistogramCore::new(measure, drops.clone());
+                let core = core.with_exemplars(traces).with_bounds(bounds);
                 Self::Histogram(Arc::new(core))
             }
         }

@@ -17,10 +17,10 @@ use super::{
         Test, Type,
     },
     index::{Index, LE, Selected, View, bound_of, find, parse_bound, same_label},
-    plan::{Node, NodeId, Op, Plan, Source, Value, Window},
+    plan::{Node, NodeId, Op, Plan, Scale, Source, Value, Window},
 };
 use crate::{
-    instrument::SCALE,
+    instrument::bucket_up_to,
     name::Labels,
     registry::{Kind, Series},
     window::{Fold, LOOKBACK, OverBudget, Part, Store},
@@ -221,8 +221,67 @@ impl<'a> Binder<'a> {
             let slot = slot(selected, selector, histogram && of_gain);
             slots.push(if function == Function::LastOverTime { slot } else { slot.unnamed() });
         }
-        let whole = !self.in_baseline;
-        Ok(self.add(Op::Range { function, span, whole, windows, parameter }, slots))
+        let scale = if self.in_baseline { Scale::Seen } else { Scale::Window };
+        Ok(self.add(Op::Range { function, span, scale, windows, parameter }, slots))
+    }
+
+    /// The share of values at or below a bound, where each histogram in it knows them exactly
+    /// because the bound was declared; otherwise, and where the bound is one of the buckets' own,
+    /// buckets tell.
+    fn exact_share(&mut self, bound: f64, of: &Expr) -> Result<Option<NodeId>, OverBudget> {
+        let mut leaf = of;
+        let (selector, range) = loop {
+            match leaf {
+                Expr::Aggregate(aggregate) if aggregate.op == AggregateOp::Sum => {
+                    leaf = &aggregate.of;
+                }
+                Expr::Call(Function::Rate | Function::Increase, arguments) => {
+                    match arguments.as_slice() {
+                        [Expr::Range(selector, range)] => break (selector, *range),
+                        _ => return Ok(None),
+                    }
+                }
+                _ => return Ok(None),
+            }
+        };
+        let selected = self.index.select(selector, self.series);
+        let is_cut = |s: &Selected<'_>| is_histogram(s) && s.series.cut(bound).is_some();
+        if selected.is_empty() || !selected.iter().all(is_cut) {
+            return Ok(None);
+        }
+        let span = self.store.span(range, selector.offset);
+        let mut sides = Vec::with_capacity(2);
+        for below in [true, false] {
+            let (mut windows, mut slots) = (Vec::new(), Vec::new());
+            for one in self.index.select(selector, self.series) {
+                let part = if below { up_to(one.series, bound) } else { Some(Part::Count) };
+                let Some(part) = part else { continue };
+                windows.push(Window::Counter(self.store.counter(one.series.id, part, span)?));
+                slots.push(slot(one, selector, false).unnamed());
+            }
+            // Whatever a rate is stretched by, of both it would be the same; so none is.
+            let (function, scale, parameter) = (Function::Increase, Scale::Gain, None);
+            let range = Op::Range { function, span, scale, windows, parameter };
+            let node = self.add(range, slots);
+            sides.push(self.sums(of, node));
+        }
+        let [below, all] = sides[..] else { return Ok(None) };
+        let zero = || Expr::Number(0.0);
+        let matching = Matching::default();
+        let op = BinaryOp::Divide;
+        let division = Binary { op, left: zero(), right: zero(), yields_bool: false, matching };
+        Ok(Some(self.pair(&division, below, all)))
+    }
+
+    /// The sums of an expression, of what stands for its innermost call.
+    fn sums(&mut self, expr: &Expr, leaf: NodeId) -> NodeId {
+        match expr {
+            Expr::Aggregate(aggregate) => {
+                let of = self.sums(&aggregate.of, leaf);
+                self.aggregate_of(aggregate, of, None)
+            }
+            _ => leaf,
+        }
     }
 
     fn call(&mut self, function: Function, arguments: &[Expr]) -> Result<NodeId, OverBudget> {
@@ -256,6 +315,13 @@ impl<'a> Binder<'a> {
             let parameter = arguments.iter().find(|argument| argument.kind() == Type::Scalar);
             let parameter = parameter.map(|parameter| self.bind(parameter)).transpose()?;
             return self.range(function, selector, *range, parameter);
+        }
+        if let (Function::HistogramFraction, [lower, Expr::Number(bound), of]) =
+            (function, arguments)
+            && *lower == Expr::Number(f64::NEG_INFINITY)
+            && let Some(share) = self.exact_share(*bound, of)?
+        {
+            return Ok(share);
         }
         if let (Function::HistogramQuantile, [q, of]) = (function, arguments)
             && let Some(native) = native(of, self.index)
@@ -417,9 +483,19 @@ impl<'a> Binder<'a> {
     }
 
     fn aggregate(&mut self, aggregate: &Aggregate) -> Result<NodeId, OverBudget> {
-        let Aggregate { op, of, parameter, without, labels } = aggregate;
-        let of = self.bind(of)?;
-        let parameter = parameter.as_ref().map(|parameter| self.bind(parameter)).transpose()?;
+        let of = self.bind(&aggregate.of)?;
+        let parameter = aggregate.parameter.as_ref();
+        let parameter = parameter.map(|parameter| self.bind(parameter)).transpose()?;
+        Ok(self.aggregate_of(aggregate, of, parameter))
+    }
+
+    fn aggregate_of(
+        &mut self,
+        aggregate: &Aggregate,
+        of: NodeId,
+        parameter: Option<NodeId>,
+    ) -> NodeId {
+        let Aggregate { op, without, labels, .. } = aggregate;
         let mut known: HashMap<Labels, u32> = HashMap::new();
         let (mut group, mut slots) = (Vec::new(), Vec::<Slot>::new());
         for slot in &self.slots[of] {
@@ -442,7 +518,7 @@ impl<'a> Binder<'a> {
         if matches!(op, AggregateOp::Topk | AggregateOp::Bottomk) {
             slots = self.slots[of].clone();
         }
-        Ok(self.add(Op::Aggregate { op: *op, of, parameter, group, groups }, slots))
+        self.add(Op::Aggregate { op: *op, of, parameter, group, groups }, slots)
     }
 }
 
@@ -502,22 +578,17 @@ fn part(selected: &Selected<'_>, selector: &Selector) -> Option<Part> {
         View::Count => Part::Count,
         View::Sum => Part::Sum,
         View::Bucket => {
-            Part::UpTo(bound_of(selector).and_then(parse_bound).and_then(upper_bucket)?)
+            let le = bound_of(selector).and_then(parse_bound)?;
+            up_to(selected.series, le)?
         }
     })
 }
 
-/// The last bucket below a bound, if the bound does not cut one.
-pub(crate) fn upper_bucket(bound: f64) -> Option<i32> {
-    if bound == f64::INFINITY {
-        return Some(i32::MAX);
-    }
-    if bound == 0.0 {
-        return Some(i32::MIN);
-    }
-    let index = (bound.log2() * f64::from(1 << SCALE)).round() as i32 - 1;
-    (bound > 0.0 && (crate::instrument::upper_bound(index) / bound - 1.0).abs() < 1e-12)
-        .then_some(index)
+/// How many values lie at or below a bound, if that is known exactly: where it is the bound of one
+/// of our buckets, or was declared.
+fn up_to(series: &Series, bound: f64) -> Option<Part> {
+    let declared = || series.cut(bound).map(|(at, bucket)| Part::Cut(bucket - 1, at));
+    bucket_up_to(bound).map(Part::UpTo).or_else(declared)
 }
 
 fn slot(selected: Selected<'_>, selector: &Selector, histogram: bool) -> Slot {

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    bind::upper_bucket,
     condition::Condition,
+    declared::Declared,
     error::{Error, Mistake},
     expr::{Expr, Function, NAME, Selector, Type},
     index::{LE, bound_of, parse_bound},
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     event::{Owner, RuleInfo, Severity},
+    instrument::bucket_up_to,
     name::Labels,
 };
 
@@ -70,6 +71,8 @@ pub struct Rule {
     pub(crate) enabled: bool,
     pub(crate) inhibited_by: Vec<String>,
     pub(crate) damped: bool,
+    /// What it may ask of histograms.
+    pub(crate) bounds: Arc<Declared>,
 }
 
 /// A rule of this name; it needs a condition ([`Rule::when`]).
@@ -95,6 +98,7 @@ pub fn alert(name: &str) -> Rule {
         enabled: true,
         inhibited_by: Vec::new(),
         damped: true,
+        bounds: Arc::default(),
     }
 }
 
@@ -299,7 +303,7 @@ impl Rule {
             Some(condition) => {
                 condition.check(&mut mistakes);
                 let raise = condition.raise();
-                check_expr(&raise, tick, &mut mistakes);
+                check_expr(&raise, tick, &self.bounds, &mut mistakes);
             }
         }
         if let (true, Some(condition), Ok(summary), Ok(description)) =
@@ -388,7 +392,7 @@ impl Rule {
     }
 }
 
-fn check_expr(expr: &Expr, tick: Duration, mistakes: &mut Vec<Mistake>) {
+fn check_expr(expr: &Expr, tick: Duration, bounds: &Declared, mistakes: &mut Vec<Mistake>) {
     let mut quantiles: Vec<&Expr> = Vec::new();
     expr.walk(&mut |expr| {
         if let Expr::Call(Function::HistogramQuantile, arguments) = expr {
@@ -400,8 +404,10 @@ fn check_expr(expr: &Expr, tick: Duration, mistakes: &mut Vec<Mistake>) {
         let Some(name) = selector.name.as_deref().filter(|name| name.ends_with("_bucket")) else {
             return;
         };
+        let histogram = name.strip_suffix("_bucket").unwrap_or(name);
+        let is_known = |le: f64| bucket_up_to(le).is_some() || bounds.has(histogram, le);
         match bound_of(selector) {
-            Some(le) if parse_bound(le).and_then(upper_bucket).is_none() => {
+            Some(le) if !parse_bound(le).is_some_and(is_known) => {
                 mistakes.push(Mistake::Bound(le.to_owned()));
             }
             None if !quantiles.iter().any(|inner| std::ptr::eq(*inner, expr)) => {

@@ -164,9 +164,10 @@ pub enum Mistake {
         /// What is wrong, and where.
         refusal: Refusal,
     },
-    /// A selected bucket's bound is not one of those this crate's histograms have.
+    /// A selected bucket's bound is not one of those this crate's histograms have, and was not
+    /// declared.
     #[error(
-        "le={0:?} cuts a bucket: allowed are +Inf, 0 and powers of 2^(1/32), of which are 0.25, 0.5, 1, 2"
+        "le={0:?} cuts a bucket: declare it with `bounds`, or take +Inf, 0 or a power of 2^(1/32), of which are 0.25, 0.5, 1, 2"
     )]
     Bound(String),
     /// A classic bucket is selected by no bound of its own.

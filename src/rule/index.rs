@@ -83,6 +83,12 @@ impl Index {
                     add(other, View::Whole, true);
                 }
             }
+            // What is exported by our own names has these for a histogram's series.
+            if matches!(metric.kind, Kind::Histogram(_)) && **own != *naming::escape(own) {
+                add(format!("{own}_count").into(), View::Count, false);
+                add(format!("{own}_sum").into(), View::Sum, false);
+                add(format!("{own}_bucket").into(), View::Bucket, false);
+            }
             self.translations.push(full);
         }
         touched
@@ -95,7 +101,8 @@ impl Index {
 
     /// Whether a metric is called exactly so.
     pub(crate) fn has_own(&self, name: &str) -> bool {
-        self.by_name.get(name).is_some_and(|all| all.iter().any(|entry| !entry.translated))
+        let is_own = |entry: &Entry| !entry.translated && entry.view == View::Whole;
+        self.by_name.get(name).is_some_and(|all| all.iter().any(is_own))
     }
 
     /// The series a selector takes. A metric's own name goes before another's translation.

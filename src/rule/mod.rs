@@ -34,6 +34,7 @@ mod bind;
 mod builder;
 mod classic;
 mod condition;
+mod declared;
 mod error;
 mod evaluator;
 mod export;
@@ -80,6 +81,7 @@ pub use value::{
 
 pub use crate::event::Owner;
 pub(crate) use crate::window::DEFAULT_BUDGET;
+pub(crate) use declared::Declared;
 pub(crate) use evaluator::{Evaluator, Status};
 pub(crate) use export::{Catalog, export};
 #[cfg(feature = "generate")]

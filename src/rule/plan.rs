@@ -72,6 +72,17 @@ pub(crate) enum Window {
     Histogram(HistogramWindowId),
 }
 
+/// What a gain is made into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scale {
+    /// That of the whole window, as PromQL has it.
+    Window,
+    /// A rate over what was seen of it.
+    Seen,
+    /// What was gained between the samples, as it is.
+    Gain,
+}
+
 #[derive(Debug)]
 pub(crate) enum Op {
     Number(f64),
@@ -84,8 +95,7 @@ pub(crate) enum Op {
     Range {
         function: Function,
         span: SpanId,
-        /// Whether a rate is that of the whole window, as PromQL has it, or of what was seen of it.
-        whole: bool,
+        scale: Scale,
         windows: Vec<Window>,
         parameter: Option<NodeId>,
     },
@@ -209,10 +219,10 @@ impl Node {
                     };
                 }
             }
-            Op::Range { function, span, whole, windows, parameter } => {
+            Op::Range { function, span, scale, windows, parameter } => {
                 let parameter = parameter.map_or(f64::NAN, |at| scalar(below, at));
                 for (out, window) in out.iter_mut().zip(windows) {
-                    *out = range::evaluate(*function, *window, *span, *whole, parameter, cx);
+                    *out = range::evaluate(*function, *window, *span, *scale, parameter, cx);
                 }
             }
             Op::Absent(of) => {

@@ -3,7 +3,7 @@
 use super::{
     expr::Function,
     number::{Kahan, quantile},
-    plan::{Context, Value, Window},
+    plan::{Context, Scale, Value, Window},
 };
 use crate::window::{FloatId, Gain, SpanId, Store};
 
@@ -11,7 +11,7 @@ pub(crate) fn evaluate(
     function: Function,
     window: Window,
     span: SpanId,
-    whole: bool,
+    scale: Scale,
     parameter: f64,
     cx: &mut Context<'_>,
 ) -> Value {
@@ -21,23 +21,25 @@ pub(crate) fn evaluate(
         }
         Window::Counter(counter) => {
             let Some(gain) = cx.store.gain(counter) else { return Value::Absent };
-            let factor = match whole {
-                true => {
+            let factor = match scale {
+                Scale::Window => {
                     let factor = extrapolation(&gain, gain.gain, span, cx.store);
                     per_second(function, factor, span, cx.store)
                 }
-                false => gain.seconds().recip(),
+                Scale::Seen => gain.seconds().recip(),
+                Scale::Gain => 1.0,
             };
             Value::Float(gain.gain * factor)
         }
         Window::Histogram(window) => {
             let Some(gain) = cx.store.histogram_gain(window) else { return Value::Absent };
-            let factor = match whole {
-                true => {
+            let factor = match scale {
+                Scale::Window => {
                     let factor = extrapolation(&gain, gain.gain.count as f64, span, cx.store);
                     per_second(function, factor, span, cx.store)
                 }
-                false => gain.seconds().recip(),
+                Scale::Seen => gain.seconds().recip(),
+                Scale::Gain => 1.0,
             };
             cx.scratch.put(|hist| {
                 hist.copy(gain.gain);

@@ -849,7 +849,7 @@ fn promql_that_cannot_be_judged_is_a_mistake() {
         ),
         (
             r#"rate(x_bucket{le="0.3"}[5m]) > 1"#,
-            "rule \"A\": le=\"0.3\" cuts a bucket: allowed are +Inf, 0 and powers of 2^(1/32), of which are 0.25, 0.5, 1, 2",
+            "rule \"A\": le=\"0.3\" cuts a bucket: declare it with `bounds`, or take +Inf, 0 or a power of 2^(1/32), of which are 0.25, 0.5, 1, 2",
         ),
         (
             "rate(x_bucket[5m]) > 1",
@@ -1223,4 +1223,50 @@ fn a_rule_that_comes_late_sees_what_a_histogram_has_counted_since_it_began() {
     for (value, wanted) in values.into_iter().zip([11.0, 6.0, 10.5, 11.0]) {
         assert!((value - wanted).abs() < 1e-6, "{value} {wanted}");
     }
+}
+
+#[test]
+fn a_declared_bound_is_exact_wherever_it_is_asked_for() {
+    let minute = secs(60);
+    let limit = Duration::from_millis(300);
+    let name = semconv::DB_CLIENT_OPERATION_DURATION;
+    let mut declared = Declared::default();
+    declared.add(name, &[0.3]);
+    let declared = Arc::new(declared);
+    let conditions = [
+        query("q").share_slower_than(limit, minute).at_least(0.0),
+        promql("db_client_operation_duration_bucket{le=\"0.3\"} >= 0"),
+        promql("{\"db.client.operation.duration_bucket\", le=\"0.3\"} >= 0"),
+        promql(
+            "1 - rate(db_client_operation_duration_seconds_bucket{le=\"0.3\"}[1m]) \
+                / ignoring (le) rate(db_client_operation_duration_seconds_count[1m]) >= 0",
+        ),
+    ];
+    let rule = |(at, condition)| {
+        let mut rule = alert(&format!("A{at}")).when(condition);
+        rule.bounds = declared.clone();
+        rule
+    };
+    let mut world = World::of(secs(1), conditions.into_iter().enumerate().map(rule).collect());
+    world.registry.bound(name, &[0.3]);
+    let q = world.query("q", "");
+    world.step();
+    // All four lie within one bucket, (0.2973, 0.3037]; the others are clear of it.
+    let values = [0.299, 0.3, 0.3001, 0.301, 0.01, 5.0];
+    for _ in 0..10 {
+        // More than a series may have and stay quiet: the busy way counts too.
+        for _ in 0..300 {
+            values.iter().for_each(|value| q.record(*value));
+        }
+        world.step();
+    }
+    let found: Vec<_> = world.rules.status().filter_map(|status| status.value).collect();
+    assert_eq!(found.len(), 4, "{found:?}");
+    assert_eq!(found[0], 0.5);
+    assert_eq!((found[1], found[2]), (9_000.0, 9_000.0));
+    assert!((found[3] - 0.5).abs() < 0.01, "{found:?}");
+    // Without the declaration it is an estimate, and `le` is refused.
+    let plain = alert("A").when(promql("db_client_operation_duration_bucket{le=\"0.3\"} > 0"));
+    let wrong = Evaluator::new(vec![plain], secs(1)).unwrap_err()[0].to_string();
+    assert!(wrong.contains("declare it with `bounds`"), "{wrong}");
 }

@@ -254,9 +254,10 @@ impl Distribution {
     /// The share of calls that took longer than `limit`, over a window. Without calls there is no
     /// data.
     ///
-    /// Exact where the limit is a bucket's bound, a power of 2^(1/32) seconds: 1 s, 500 ms, 250 ms,
-    /// 125 ms… Elsewhere the one bucket it cuts is divided in proportion: the share is off by less
-    /// than that of the calls within 2.2% of the limit.
+    /// Exact where the limit is declared beforehand ([`bounds`](crate::Builder::bounds)), and where
+    /// it is a bucket's bound, a power of 2^(1/32) seconds: 1 s, 500 ms, 250 ms, 125 ms… Elsewhere
+    /// the one bucket it cuts is divided in proportion: the share is off by less than that of the
+    /// calls within 2.2% of the limit.
     ///
     /// ```
     /// use std::time::Duration;

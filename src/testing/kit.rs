@@ -46,14 +46,18 @@ impl Kit {
     #[allow(clippy::panic)]
     pub fn with_tick(rules: impl IntoIterator<Item = Rule>, tick: Duration) -> Self {
         assert!(!tick.is_zero(), "a tick of zero");
-        let rules = match Evaluator::new(rules.into_iter().collect(), tick) {
+        let rules: Vec<Rule> = rules.into_iter().collect();
+        let registry = Arc::new(Registry::new(DEFAULT_CARDINALITY_LIMIT));
+        for (metric, bounds) in rules.iter().flat_map(|rule| rule.bounds.iter()) {
+            registry.bound(metric, bounds);
+        }
+        let rules = match Evaluator::new(rules, tick) {
             Ok(rules) => rules,
             Err(wrong) => {
                 let wrong: Vec<_> = wrong.iter().map(ToString::to_string).collect();
                 panic!("{}", wrong.join("\n"));
             }
         };
-        let registry = Arc::new(Registry::new(DEFAULT_CARDINALITY_LIMIT));
         Self {
             collector: Collector::new(registry.clone(), moment(Duration::ZERO)),
             registry,

@@ -103,7 +103,7 @@ impl Counts {
     pub(super) fn begin_with(&mut self, all: &Distribution, without: Option<&Delta>) {
         self.clear();
         let sides = [(&mut self.positive, &all.positive), (&mut self.negative, &all.negative)];
-        for (side, all) in sides {
+        for (side, all) in sides.into_iter().filter(|(_, all)| !all.counts.is_empty()) {
             side.apply(all.offset, &all.counts, |_, count| count);
         }
         (self.zero, self.count, self.sum) = (all.zero, all.count, all.sum);

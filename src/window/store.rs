@@ -30,6 +30,9 @@ pub(crate) enum Part {
     Sum,
     /// How many of them lie in this bucket or below it.
     UpTo(i32),
+    /// How many lie at or below a declared bound: in this bucket or below it, and of the next one
+    /// those that the bound, by its place among those declared, leaves below.
+    Cut(i32, u8),
 }
 
 /// What a sample of a coarse tier is made of: the ticks since the one before. In the fine tier all
@@ -621,13 +624,17 @@ impl Followed {
             Part::Value => return,
             Part::Count => of(all.count, |delta| delta.count),
             Part::Sum => all.sum - without.map_or(0.0, |delta| delta.sum),
-            Part::UpTo(bucket) => {
+            Part::UpTo(bucket) | Part::Cut(bucket, _) => {
+                let cut = if let Part::Cut(_, at) = self.part { Some(at) } else { None };
                 let all_up_to: u64 =
                     all.positive.iter().filter(|(at, _)| *at <= bucket).map(|(_, n)| n).sum();
                 let positive = if bucket == i32::MIN { 0 } else { all_up_to };
                 let below: u64 = all.negative.iter().map(|(_, n)| n).sum();
-                let gained = without.map_or(0, |delta| up_to(delta, bucket));
-                (positive + below + all.zero).saturating_sub(gained) as f64
+                let of_cut = cut.and_then(|at| all.cuts.get(usize::from(at)));
+                let all = positive + below + all.zero + of_cut.map_or(0, |cut| cut.below);
+                let gained = without
+                    .map_or(0, |delta| up_to(delta, bucket) + cut.map_or(0, |at| delta.cut(at)));
+                all.saturating_sub(gained) as f64
             }
         };
     }
@@ -643,6 +650,11 @@ impl Followed {
             }
             (Some(Reading::Histogram(at)), Part::Sum) => {
                 self.total += frame.delta(*at).sum;
+                self.total
+            }
+            (Some(Reading::Histogram(at)), Part::Cut(bucket, cut)) => {
+                let delta = frame.delta(*at);
+                self.total += (up_to(delta, bucket) + delta.cut(cut)) as f64;
                 self.total
             }
             (Some(Reading::Histogram(at)), Part::UpTo(bucket)) => {

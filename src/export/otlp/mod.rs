@@ -68,7 +68,7 @@ pub(crate) use encode::{gained, log_record};
 pub(crate) use resource::random_u128;
 
 pub(crate) use client::{Exporter, Interrupt, Sender, Step};
-pub(crate) use encode::{advised_bounds, counts};
+pub(crate) use encode::{advised_bounds, counts, with_declared};
 pub(crate) use health::Health;
 pub(crate) use intake::Intake;
 pub(crate) use resource::Resource;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Numbers, Sample, ask, promtool, scratch};
+use super::{Numbers, Sample, ask, promtool, run, scratch};
 use crate::{
     clock::Moment,
     event::State,
@@ -70,7 +70,7 @@ fn synthetic(rules: &Evaluator) -> Sample {
 }
 
 /// How many samples there were to compare.
-fn compare(tool: &Path, seed: u64) -> usize {
+fn compare(tool: &Path, seed: u64, limit: usize) -> usize {
     let mut numbers = Numbers(seed);
     let cases: Vec<_> = (0..12)
         .map(|number| Case {
@@ -83,7 +83,7 @@ fn compare(tool: &Path, seed: u64) -> usize {
             ]),
             hold: numbers.one_of(&[&0, &1, &3, &7, &20]).to_owned(),
             keep: numbers.one_of(&[&0, &0, &1, &4, &15]).to_owned(),
-            limit: numbers.one_of(&[&0, &0, &1]).to_owned(),
+            limit,
         })
         .collect();
 
@@ -98,7 +98,7 @@ fn compare(tool: &Path, seed: u64) -> usize {
     let series = [("x", "a"), ("x", "b"), ("y", "a"), ("y", "b")];
     let mut texts = vec![String::new(); series.len()];
     let mut values = [Some(0_u64); 4];
-    let mut ours = Vec::new();
+    let (mut ours, mut failed) = (Vec::new(), Vec::new());
     for second in 0..TICKS {
         for (at, (name, key)) in series.into_iter().enumerate() {
             let gauge = registry.gauge(name, &Labels::new([("k", key)]));
@@ -128,6 +128,9 @@ fn compare(tool: &Path, seed: u64) -> usize {
         rules.observe(&collector);
         rules.evaluate(moment(second), &mut Vec::new());
         ours.push(synthetic(&rules));
+        failed.extend(
+            rules.errors().map(|(rule, why)| (second, rule.name.to_string(), why.to_owned())),
+        );
     }
 
     let rule_file = scratch(&format!("lifecycle-rules-{seed}.yml"));
@@ -149,6 +152,22 @@ fn compare(tool: &Path, seed: u64) -> usize {
             "  - expr: '{ASKED}'\n    eval_time: {second}s\n    exp_samples: [{{labels: never, value: 1}}]"
         )
         .unwrap();
+    }
+    if limit > 0 {
+        // It stops at the first moment a rule fails, with one that does.
+        let name = format!("limits-{seed}.yml");
+        let (_, said) = run(tool, &["test", "rules"], &name, &yaml);
+        std::fs::remove_file(&rule_file).unwrap();
+        let first = failed.first().map(|(second, ..)| *second).unwrap();
+        let at_once = failed.iter().filter(|(second, ..)| *second == first);
+        let mut lines = at_once.map(|(second, rule, why)| {
+            let alerts = why.split(' ').next().unwrap_or_default();
+            format!(
+                "rule: {rule}, time: {second}s, err: exceeded limit of {limit} with {alerts} alerts"
+            )
+        });
+        assert!(lines.any(|line| said.contains(&line)), "seed {seed}: {failed:?}\n{said}");
+        return failed.len();
     }
     let theirs = ask(tool, &format!("lifecycle-{seed}.yml"), &yaml);
     std::fs::remove_file(&rule_file).unwrap();
@@ -175,7 +194,15 @@ fn compare(tool: &Path, seed: u64) -> usize {
 fn alerts_live_tick_by_tick_as_prometheus_has_them() {
     let Some(tool) = promtool("lifecycles against Prometheus") else { return };
     for seed in 1..=8 {
-        let compared = compare(&tool, seed);
+        let compared = compare(&tool, seed, 0);
         assert!(compared > 200, "hardly anything was compared: {compared}");
+    }
+}
+
+#[test]
+fn over_a_limit_rules_fail_when_those_of_prometheus_do() {
+    let Some(tool) = promtool("limits against Prometheus") else { return };
+    for seed in 11..=14 {
+        assert!(compare(&tool, seed, 1) > 0);
     }
 }

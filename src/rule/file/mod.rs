@@ -13,10 +13,11 @@ mod tests;
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use super::builder::Rule;
+use super::{builder::Rule, declared::Declared};
 use crate::event::Owner;
 
 /// Alerting rules as a Prometheus server reads them, from a file or a text.
@@ -49,6 +50,7 @@ pub struct RuleFile {
     source: Source,
     all_or_nothing: bool,
     owner: Owner,
+    bounds: Declared,
 }
 
 #[derive(Debug, Clone)]
@@ -87,7 +89,8 @@ impl From<PathBuf> for RuleFile {
 
 impl RuleFile {
     fn of(source: Source) -> Self {
-        Self { source, all_or_nothing: false, owner: Owner::default() }
+        let (owner, bounds) = (Owner::default(), Declared::default());
+        Self { source, all_or_nothing: false, owner, bounds }
     }
 
     /// One rule that is refused refuses the file. Otherwise it is logged and counted
@@ -100,6 +103,32 @@ impl RuleFile {
     /// Who tells people of its alerts; see [`Owner`].
     pub fn owner(mut self, owner: Owner) -> Self {
         self.owner = owner;
+        self
+    }
+
+    /// Declares bounds of a histogram, by its metric's own name, so that the file's rules can select
+    /// buckets by `le="…"` of them; see [`Builder::bounds`](crate::Builder::bounds).
+    ///
+    /// ```
+    /// use highwater::rule;
+    /// let text = r#"groups: [{name: g, rules: [{alert: Slow, expr:
+    ///     'rate(job_duration_bucket{le="0.3"}[5m]) / rate(job_duration_count[5m]) < 0.9'}]}]"#;
+    /// assert!(rule::yaml(text).rules().is_err());
+    /// assert_eq!(rule::yaml(text).bounds("job.duration", [0.3]).rules()?.len(), 1);
+    /// # Ok::<(), rule::FileError>(())
+    /// ```
+    pub fn bounds(mut self, metric: &str, bounds: impl AsRef<[f64]>) -> Self {
+        self.bounds.add(metric, bounds.as_ref());
+        self
+    }
+
+    pub(crate) fn declared(&self) -> &Declared {
+        &self.bounds
+    }
+
+    /// With what is declared for all.
+    pub(crate) fn also_declared(mut self, bounds: &Declared) -> Self {
+        self.bounds.extend(bounds);
         self
     }
 
@@ -130,7 +159,8 @@ impl RuleFile {
             Source::Text(text) => text.clone(),
             Source::Path(path) => read(path).map_err(wrong)?,
         };
-        let mut loaded = read::read(&text, &name, tick).map_err(wrong)?;
+        let bounds = Arc::new(self.bounds.clone());
+        let mut loaded = read::read(&text, &name, tick, &bounds).map_err(wrong)?;
         if self.all_or_nothing && !loaded.refused.is_empty() {
             return Err(wrong(Reason::Refused(loaded.refused)));
         }

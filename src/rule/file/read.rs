@@ -16,6 +16,7 @@ use crate::{
     rule::{
         builder::{Rule, SEVERITY, alert},
         condition::Condition,
+        declared::Declared,
         error::Mistake,
         expr::{Expr, Function, NAME, Recorded, Type},
         promql::{self, Refusal},
@@ -37,10 +38,16 @@ type Wrong = (Place, String);
 
 /// # Errors
 /// It is no rule file at all.
-pub(super) fn read(text: &str, file: &str, tick: Duration) -> Result<Loaded, Reason> {
+pub(super) fn read(
+    text: &str,
+    file: &str,
+    tick: Duration,
+    bounds: &Arc<Declared>,
+) -> Result<Loaded, Reason> {
     let mut reader = Reader {
         file,
         tick,
+        bounds,
         loaded: Loaded::default(),
         recordings: HashMap::new(),
         shared: HashMap::new(),
@@ -70,6 +77,7 @@ pub(super) fn read(text: &str, file: &str, tick: Duration) -> Result<Loaded, Rea
 struct Reader<'a> {
     file: &'a str,
     tick: Duration,
+    bounds: &'a Arc<Declared>,
     loaded: Loaded,
     /// What has been recorded so far, by name.
     recordings: HashMap<String, Vec<Recording>>,
@@ -196,6 +204,7 @@ impl<'a> Reader<'a> {
                     .limit(group.limit);
                 rule.strict = true;
                 rule.damped = false;
+                rule.bounds = self.bounds.clone();
                 rule.labels = all;
                 rule.severity = severity(&rule.labels);
                 for (key, value) in &annotations {

@@ -71,9 +71,9 @@ fn repeating_a_text_is_paid_for_by_its_length() {
 #[test]
 fn as_many_rules_as_fit_load() {
     let rules: String =
-        (0..20_000).map(|at| format!("  - {{alert: A{at}, expr: x > 1}}\n")).collect();
-    assert_eq!(load(&group(&rules)).rules.len(), 20_000);
-    let labels: String = (0..50_000).map(|at| format!("a{at}: b, ")).collect();
+        (0..15_000).map(|at| format!("  - {{alert: A{at}, expr: x > 1}}\n")).collect();
+    assert_eq!(load(&group(&rules)).rules.len(), 15_000);
+    let labels: String = (0..40_000).map(|at| format!("a{at}: b, ")).collect();
     assert_eq!(
         load(&group(&format!("  - {{alert: A, expr: x, labels: {{{labels}}}}}"))).rules.len(),
         1

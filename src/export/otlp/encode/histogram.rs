@@ -1,12 +1,14 @@
 //! Our histograms as OTLP's: exponential as they are, down-scaled where they are too wide, or
 //! counted into explicit buckets for receivers that lack exponential ones.
 
+use std::borrow::Cow;
+
 use opentelemetry_proto::tonic::metrics::v1::{
     ExponentialHistogramDataPoint, HistogramDataPoint,
     exponential_histogram_data_point::Buckets as BucketsMessage,
 };
 
-use crate::instrument::{Buckets, Distribution, SCALE, lower_bound, upper_bound};
+use crate::instrument::{Buckets, Cut, Distribution, SCALE, lower_bound, upper_bound};
 
 /// The bounds advised for
 /// [`db.client.operation.duration`](https://opentelemetry.io/docs/specs/semconv/database/database-metrics/).
@@ -47,9 +49,21 @@ pub(super) fn exponential(all: &Distribution, max_buckets: usize) -> Exponential
     }
 }
 
+/// These bounds and those declared for the histogram.
+pub(crate) fn with_declared<'a>(all: &Distribution, bounds: &'a [f64]) -> Cow<'a, [f64]> {
+    if all.cuts.is_empty() {
+        return Cow::Borrowed(bounds);
+    }
+    let mut both: Vec<f64> =
+        bounds.iter().copied().chain(all.cuts.iter().map(|c| c.bound)).collect();
+    both.sort_by(f64::total_cmp);
+    both.dedup();
+    Cow::Owned(both)
+}
+
 /// How many values lie up to each of `bounds` (and above the one before), and above the last. Each
 /// of our buckets goes whole to where its upper end belongs, so a count is wrong by at most what
-/// lies in the one bucket a bound cuts through.
+/// lies in the one bucket a bound cuts through; where the bound was declared it is exact.
 pub(crate) fn counts(all: &Distribution, bounds: &[f64]) -> Vec<u64> {
     let mut counts = vec![0; bounds.len() + 1];
     let mut count = |upper: f64, count: u64| {
@@ -58,11 +72,28 @@ pub(crate) fn counts(all: &Distribution, bounds: &[f64]) -> Vec<u64> {
     all.negative.iter().for_each(|(index, n)| count(-lower_bound(index), n));
     count(0.0, all.zero);
     all.positive.iter().for_each(|(index, n)| count(upper_bound(index), n));
+    // What a declared bound leaves below it goes there, less what an earlier one of the same bucket
+    // has taken.
+    let mut taken: Option<(i32, u64)> = None;
+    for cut in &all.cuts {
+        let (Some(bucket), Some(at)) = (cut.bucket, bounds.iter().position(|b| *b == cut.bound))
+        else {
+            continue;
+        };
+        let before = taken.filter(|(of, _)| *of == bucket).map_or(0, |(_, before)| before);
+        let from = bounds.partition_point(|bound| *bound < upper_bound(bucket));
+        // Both are read while others write.
+        let moved = cut.below.saturating_sub(before).min(counts[from]);
+        counts[from] -= moved;
+        counts[at] += moved;
+        taken = Some((bucket, before + moved));
+    }
     counts
 }
 
 /// Without attributes and times.
 pub(super) fn explicit(all: &Distribution, bounds: &[f64]) -> HistogramDataPoint {
+    let bounds = &*with_declared(all, bounds);
     let bucket_counts = counts(all, bounds);
     HistogramDataPoint {
         count: all.count,
@@ -97,8 +128,16 @@ pub(crate) fn gained(now: &Distribution, before: &Distribution) -> Distribution 
         zero: now.zero.saturating_sub(before.zero),
         count: now.count.saturating_sub(before.count),
         sum: now.sum - before.sum,
+        cuts: gained_cuts(&now.cuts, &before.cuts),
         ..Default::default()
     }
+}
+
+fn gained_cuts(now: &[Cut], before: &[Cut]) -> Vec<Cut> {
+    let known = |at: usize| before.get(at).map_or(0, |cut| cut.below);
+    let gained =
+        |(at, cut): (usize, &Cut)| Cut { below: cut.below.saturating_sub(known(at)), ..*cut };
+    now.iter().enumerate().map(gained).collect()
 }
 
 /// The extremes of nothing are infinite, and not sent.
@@ -186,6 +225,24 @@ mod tests {
         assert_eq!(sent.bucket_counts, [0, 5, 0, 5, 7, 9, 1]);
         assert_eq!(sent.explicit_bounds.len(), 6);
         assert_eq!(sent.bucket_counts.iter().sum::<u64>(), sent.count);
+    }
+
+    #[test]
+    fn declared_bounds_are_exact_within_a_bucket() {
+        // 0.1 lies in bucket -107, (0.0985, 0.1007].
+        let cut = |bound, below| Cut { bound, bucket: Some(-107), below };
+        let all = Distribution {
+            positive: filled(&[(-107, 10), (-1, 7)]),
+            count: 17,
+            cuts: vec![cut(0.099, 3), cut(0.1, 8), Cut { bound: 1.0, bucket: None, below: 0 }],
+            ..Default::default()
+        };
+        let sent = explicit(&all, &[0.1, 5.0]);
+        assert_eq!(sent.explicit_bounds, [0.099, 0.1, 1.0, 5.0]);
+        assert_eq!(sent.bucket_counts, [3, 5, 9, 0, 0]);
+        let mut before = all.clone();
+        before.cuts[1].below = 6;
+        assert_eq!(gained(&all, &before).cuts[1].below, 2);
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod metrics;
 
 #[cfg(feature = "otel-sdk-0-33")]
 pub(crate) use histogram::gained;
-pub(crate) use histogram::{advised_bounds, counts};
+pub(crate) use histogram::{advised_bounds, counts, with_declared};
 pub(super) use logs::logs;
 #[cfg(feature = "otel-sdk-0-33")]
 pub(crate) use logs::record as log_record;

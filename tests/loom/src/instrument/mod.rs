@@ -4,6 +4,8 @@
 mod bucket;
 #[path = "../../../../src/instrument/counter.rs"]
 mod counter;
+#[path = "../../../../src/instrument/cut.rs"]
+mod cut;
 #[path = "../../../../src/instrument/distribution.rs"]
 mod distribution;
 #[path = "../../../../src/instrument/drops.rs"]
