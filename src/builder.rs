@@ -605,7 +605,8 @@ impl Builder {
         }
         let static_rules = rules.clone();
         let evaluator = Evaluator::with_budget(rules, tick, self.window_budget)
-            .map_err(|wrong| Error(wrong.into_iter().map(Problem::Rule).collect()))?;
+            .map_err(|wrong| Error(wrong.into_iter().map(Problem::Rule).collect()))?
+            .identified(resource.identity());
         #[cfg(feature = "rule-files")]
         let reload = (!set.files.is_empty()).then(|| {
             Arc::new(Reload::new(set, names.clone(), static_rules.clone(), assembled.refused.len()))

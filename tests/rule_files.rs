@@ -98,7 +98,8 @@ fn presets_and_rules_in_code_pass_promtool_and_say_what_differs() {
                     rule::Inequality::Times,
                     rule::Inequality::WarmUp,
                     rule::Inequality::NoData,
-                    rule::Inequality::Damping
+                    rule::Inequality::Damping,
+                    rule::Inequality::Interval
                 ]
             );
             assert!(exported.yaml.contains("highwater_approximations"));
@@ -218,6 +219,44 @@ fn one_bad_rule_takes_no_other_down_and_names_itself() {
     assert!(error.unwrap_err().to_string().contains("a subquery is not supported"));
     let missing = Highwater::builder("files").rule_file("/nowhere/rules.yml").start();
     assert!(missing.unwrap_err().to_string().contains("/nowhere/rules.yml"));
+}
+
+#[test]
+fn what_depends_on_how_a_server_sees_it_is_said() {
+    let slow = rule::query("q").quantile(0.9).over(seconds(60)).above(1.0);
+    let builder = Highwater::builder("files").without_presets();
+    let builder = builder.rule(rule::alert("Slow").when(slow));
+    let kinds = |style: &ExportStyle| -> Vec<_> {
+        builder.export_rules(style).approximations.iter().map(|one| one.of).collect()
+    };
+    use rule::Inequality::{Buckets, Interval, ShortWindow};
+    let found = kinds(&ExportStyle::new().histograms(Histograms::Classic));
+    assert!(found.contains(&ShortWindow) && found.contains(&Buckets), "{found:?}");
+    let found = kinds(&ExportStyle::new().scraped_every(seconds(15)));
+    assert!(found.contains(&Interval) && !found.contains(&ShortWindow), "{found:?}");
+    let text = "groups: [{name: g, interval: 30s, rules: [{alert: A, expr: 'x > 1'}]}]";
+    let builder = Highwater::builder("files").without_presets().rule_file(rule::yaml(text));
+    assert!(builder.export_rules(&ExportStyle::new()).yaml.contains("interval: 30s"));
+}
+
+/// As a service does it: who waits for the signal reads the files anew.
+#[cfg(unix)]
+#[test]
+fn a_hangup_reads_the_files_again() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let path = scratch("hangup").join("rules.yml");
+    fs::write(&path, DEEP).unwrap();
+    let hw = Highwater::builder("files").rule_file(path.as_path()).start().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut hangup = signal(SignalKind::hangup()).unwrap();
+        fs::write(&path, DEEP.replace("Deep", "Deeper")).unwrap();
+        let me = std::process::id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &me]).status().unwrap().success());
+        hangup.recv().await.unwrap();
+        assert!(hw.reload_rules().unwrap().is_empty());
+    });
+    assert!(hw.alert("Deeper").is_ok() && hw.alert("Deep").is_err());
 }
 
 fn wait_for(what: &str, mut so: impl FnMut() -> bool) {

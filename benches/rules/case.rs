@@ -30,7 +30,7 @@ pub(crate) const THRESHOLDS: &str = "1,000 threshold rules";
 pub(crate) const FAN: &str = "1 rule over 1,000 series";
 pub(crate) const QUANTILES: &str = "1,000 quantile rules, 40 adjacent buckets";
 const HOUR: &str = "1,000 quantile rules over an hour";
-const SCATTERED: &str = "1,000 quantile rules, 40 of 128 buckets";
+pub(crate) const SCATTERED: &str = "1,000 quantile rules, 40 of 128 buckets";
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![

@@ -12,6 +12,7 @@
 //! `target/highwater/rules.json` beside the workspace.
 
 mod case;
+mod claims;
 mod prometheus;
 mod report;
 
@@ -81,6 +82,7 @@ fn main() {
         }
     }
     report::print(&rows);
+    claims::print(&rows);
     if let Err(error) = report::write(&rows, rounds) {
         eprintln!("cannot write the results: {error}");
         std::process::exit(1);

@@ -119,10 +119,21 @@ impl ActiveRule {
     }
 
     /// Resolves its expressions; its alerts live on.
-    pub(crate) fn bind(&mut self, store: &mut Store, series: &[Arc<Series>], index: &Index) {
+    ///
+    /// `identity` is what a server calls this instance: for rules of files its labels are those of
+    /// all series, as they are there.
+    pub(crate) fn bind(
+        &mut self,
+        store: &mut Store,
+        series: &[Arc<Series>],
+        index: &Index,
+        identity: &Labels,
+    ) {
+        let none = Labels::empty();
+        let given = if self.compiled.strict { identity } else { &none };
         let bound = self
             .find_unit(series, index)
-            .and_then(|()| self.try_bind(Binder::new(store, series, index)));
+            .and_then(|()| self.try_bind(Binder::new(store, series, index, given)));
         if let Err(failure) = &bound {
             let RuleInfo { name, .. } = &*self.compiled.info;
             log::warn!("highwater: rule {name:?} cannot be evaluated: {}", failure.0);

@@ -75,6 +75,8 @@ pub(crate) struct Binder<'a> {
     pub(crate) store: &'a mut Store,
     pub(crate) series: &'a [Arc<Series>],
     pub(crate) index: &'a Index,
+    /// Labels that all series have for this rule.
+    given: &'a Labels,
     pub(crate) plan: Plan,
     /// The slots of each node.
     pub(crate) slots: Vec<Vec<Slot>>,
@@ -86,8 +88,14 @@ pub(crate) struct Binder<'a> {
 }
 
 impl<'a> Binder<'a> {
-    pub(crate) fn new(store: &'a mut Store, series: &'a [Arc<Series>], index: &'a Index) -> Self {
+    pub(crate) fn new(
+        store: &'a mut Store,
+        series: &'a [Arc<Series>],
+        index: &'a Index,
+        given: &'a Labels,
+    ) -> Self {
         Self {
+            given,
             store,
             series,
             index,
@@ -155,7 +163,7 @@ impl<'a> Binder<'a> {
 
     fn instant(&mut self, selector: &Selector, timestamps: bool) -> Result<NodeId, OverBudget> {
         let (mut sources, mut slots) = (Vec::new(), Vec::new());
-        for selected in self.index.select(selector, self.series) {
+        for selected in self.index.select(selector, self.series, self.given) {
             let histogram = is_histogram(&selected);
             let source = if histogram && selector.offset.is_zero() {
                 Source::Histogram(self.store.histogram(selected.series.id))
@@ -191,7 +199,7 @@ impl<'a> Binder<'a> {
         let span = self.store.span(range, selector.offset);
         let (mut windows, mut slots) = (Vec::new(), Vec::new());
         let of_gain = matches!(function, Function::Rate | Function::Increase);
-        for selected in self.index.select(selector, self.series) {
+        for selected in self.index.select(selector, self.series, self.given) {
             let histogram = is_histogram(&selected);
             let id = selected.series.id;
             let window = if histogram {
@@ -244,7 +252,7 @@ impl<'a> Binder<'a> {
                 _ => return Ok(None),
             }
         };
-        let selected = self.index.select(selector, self.series);
+        let selected = self.index.select(selector, self.series, self.given);
         let is_cut = |s: &Selected<'_>| is_histogram(s) && s.series.cut(bound).is_some();
         if selected.is_empty() || !selected.iter().all(is_cut) {
             return Ok(None);
@@ -253,7 +261,7 @@ impl<'a> Binder<'a> {
         let mut sides = Vec::with_capacity(2);
         for below in [true, false] {
             let (mut windows, mut slots) = (Vec::new(), Vec::new());
-            for one in self.index.select(selector, self.series) {
+            for one in self.index.select(selector, self.series, self.given) {
                 let part = if below { up_to(one.series, bound) } else { Some(Part::Count) };
                 let Some(part) = part else { continue };
                 windows.push(Window::Counter(self.store.counter(one.series.id, part, span)?));

@@ -73,6 +73,8 @@ pub struct Rule {
     pub(crate) damped: bool,
     /// What it may ask of histograms.
     pub(crate) bounds: Arc<Declared>,
+    /// How often its group is evaluated on a server.
+    pub(crate) interval: Option<Duration>,
 }
 
 /// A rule of this name; it needs a condition ([`Rule::when`]).
@@ -99,6 +101,7 @@ pub fn alert(name: &str) -> Rule {
         inhibited_by: Vec::new(),
         damped: true,
         bounds: Arc::default(),
+        interval: None,
     }
 }
 

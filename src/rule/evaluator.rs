@@ -64,6 +64,8 @@ pub(crate) struct Evaluator {
     last: Option<Duration>,
     evaluations: u64,
     failures: u64,
+    /// `job` and `instance`, as a server has them.
+    identity: Labels,
     /// The rules are others since the last tick, and not bound yet.
     renewed: bool,
 }
@@ -109,8 +111,15 @@ impl Evaluator {
             last: None,
             evaluations: 0,
             failures: 0,
+            identity: Labels::empty(),
             renewed: false,
         })
+    }
+
+    /// What a server calls this instance; nothing by default.
+    pub(crate) fn identified(mut self, identity: Labels) -> Self {
+        self.identity = identity;
+        self
     }
 
     /// Whether [`observe`](Self::observe) needs what this histogram gains.
@@ -151,7 +160,7 @@ impl Evaluator {
         let renewed = std::mem::take(&mut self.renewed);
         for rule in &mut self.rules {
             if renewed || !rule.is_bound() || touched.iter().any(|name| rule.may_select(name)) {
-                rule.bind(&mut self.store, series, &self.index);
+                rule.bind(&mut self.store, series, &self.index, &self.identity);
             }
         }
         if renewed {

@@ -105,11 +105,13 @@ impl Index {
         self.by_name.get(name).is_some_and(|all| all.iter().any(is_own))
     }
 
-    /// The series a selector takes. A metric's own name goes before another's translation.
+    /// The series a selector takes. A metric's own name goes before another's translation. `given`
+    /// are labels that all have, but for those that have them already.
     pub(crate) fn select<'a>(
         &self,
         selector: &Selector,
         series: &'a [Arc<Series>],
+        given: &Labels,
     ) -> Vec<Selected<'a>> {
         let known = self.translations.len() as u32;
         let whole = |series| Entry { series, view: View::Whole, translated: false };
@@ -121,7 +123,8 @@ impl Index {
             }
             None => (0..known).map(whole).collect(),
         };
-        entries.into_iter().filter_map(|entry| self.take(selector, entry, series)).collect()
+        let take = |entry| self.take(selector, entry, series, given);
+        entries.into_iter().filter_map(take).collect()
     }
 
     fn take<'a>(
@@ -129,6 +132,7 @@ impl Index {
         selector: &Selector,
         entry: Entry,
         series: &'a [Arc<Series>],
+        given: &Labels,
     ) -> Option<Selected<'a>> {
         let series = series.get(entry.series as usize)?;
         let mut translated = entry.translated;
@@ -148,7 +152,11 @@ impl Index {
                 if matcher.key == LE && entry.view == View::Bucket {
                     return true; // which bucket, not which series
                 }
-                matcher.test.accepts(find(&series.labels, &matcher.key))
+                let value = match find(&series.labels, &matcher.key) {
+                    "" => given.get(&matcher.key).unwrap_or_default(),
+                    own => own,
+                };
+                matcher.test.accepts(value)
             });
         accepted.then(|| {
             let name = match (&selector.name, translated) {
@@ -156,8 +164,12 @@ impl Index {
                 (None, false) => series.metric.name.clone(),
                 (None, true) => self.translations[entry.series as usize].clone(),
             };
-            let labels =
+            let mut labels =
                 if translated { naming::labels(&series.labels) } else { series.labels.clone() };
+            for (key, value) in given.iter().filter(|(key, _)| find(&series.labels, key).is_empty())
+            {
+                labels = labels.with(key, value);
+            }
             Selected { series, view: entry.view, name, labels }
         })
     }

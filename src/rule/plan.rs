@@ -222,6 +222,12 @@ impl Node {
             Op::Range { function, span, scale, windows, parameter } => {
                 let parameter = parameter.map_or(f64::NAN, |at| scalar(below, at));
                 for (out, window) in out.iter_mut().zip(windows) {
+                    if let Window::Histogram(window) = window
+                        && cx.store.is_shed(*window)
+                    {
+                        let why = "its windows have come to take more than their budget";
+                        return Err(Failure(why.into()));
+                    }
                     *out = range::evaluate(*function, *window, *span, *scale, parameter, cx);
                 }
             }

@@ -1270,3 +1270,40 @@ fn a_declared_bound_is_exact_wherever_it_is_asked_for() {
     let wrong = Evaluator::new(vec![plain], secs(1)).unwrap_err()[0].to_string();
     assert!(wrong.contains("declare it with `bounds`"), "{wrong}");
 }
+
+#[test]
+fn rules_of_files_see_the_labels_a_server_gives() {
+    let conditions = ["sum by (job) (t{instance=\"a\"}) > 5", "t{job=\"other\"} > 5"];
+    for strict in [true, false] {
+        let rule = |(at, text): (usize, &&str)| {
+            let mut rule = alert(&format!("A{at}")).when(promql(text));
+            rule.strict = strict;
+            rule
+        };
+        let mut world = World::of(secs(1), conditions.iter().enumerate().map(rule).collect());
+        let identity = Labels::new([("job", "shop"), ("instance", "a")]);
+        world.rules = world.rules.identified(identity);
+        world.set("t", [("k", "a")], 9.0);
+        world.step();
+        let fired: Vec<_> = world.steps.iter().map(|step| step.labels.to_string()).collect();
+        let wanted = if strict { vec![r#"{alertname="A0", job="shop"}"#] } else { vec![] };
+        assert_eq!(fired, wanted);
+    }
+}
+
+#[test]
+fn a_histogram_wider_than_its_budget_is_let_go_and_told_of() {
+    let rule = alert("A").when(histogram("h").quantile(0.5).over(secs(60)).above(1e300));
+    let mut world = World::new(secs(1), []);
+    world.rules = Evaluator::with_budget(vec![rule], secs(1), 40_000).unwrap();
+    let h = world.registry.histogram("h", Measure::Value, &Labels::empty());
+    let mut states = String::new();
+    for tick in 0..60 {
+        let buckets = if tick < 5 { 10 } else { 2_000 };
+        (0..buckets).for_each(|bucket| h.record((f64::from(bucket) / 32.0).exp2()));
+        world.step();
+        states.push(letter(world.state()));
+    }
+    assert!(states.starts_with("niiii") && states.ends_with('e'), "{states}");
+    assert!(world.rules.errors().next().unwrap().1.contains("budget"));
+}

@@ -1,7 +1,13 @@
 use std::{fmt, time::Duration};
 
 use super::kit::{Kit, line};
-use crate::{event::Transition, instrument::Gauge, name::Labels, rule::Rule, sync::Arc};
+use crate::{
+    event::Transition,
+    instrument::{Gauge, Histogram, Measure},
+    name::Labels,
+    rule::Rule,
+    sync::Arc,
+};
 
 /// Samples that were recorded, by series.
 ///
@@ -24,9 +30,16 @@ pub struct Recording {
 struct Series {
     name: String,
     labels: Labels,
-    counter: bool,
-    /// In order; `None` where it vanished.
+    kind: Kind,
+    /// In order; `None` where it vanished. Of a histogram the values that were recorded.
     samples: Vec<(Duration, Option<f64>)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Gauge,
+    Counter,
+    Histogram,
 }
 
 /// What is wrong with a recording's text.
@@ -50,7 +63,7 @@ impl Recording {
         labels: [(&str, &str); N],
         samples: impl IntoIterator<Item = (Duration, f64)>,
     ) -> Self {
-        self.add(name, Labels::new(labels), false, samples)
+        self.add(name, Labels::new(labels), Kind::Gauge, samples)
     }
 
     /// Adds a series of totals that only grow, but for resets.
@@ -60,26 +73,50 @@ impl Recording {
         labels: [(&str, &str); N],
         samples: impl IntoIterator<Item = (Duration, f64)>,
     ) -> Self {
-        self.add(name, Labels::new(labels), true, samples)
+        self.add(name, Labels::new(labels), Kind::Counter, samples)
+    }
+
+    /// Adds a histogram: the values that were recorded, each with its time. Calls of a query are
+    /// `db.client.operation.duration` in seconds, labelled `db.query.summary`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use highwater::{rule, testing::{Recording, simulate}};
+    ///
+    /// let calls = (0..100).map(|n| (Duration::from_millis(600 * n), if n < 50 { 0.01 } else { 2.0 }));
+    /// let orders = [("db.query.summary", "orders")];
+    /// let recording = Recording::new().histogram("db.client.operation.duration", orders, calls);
+    /// let slow = rule::query("orders").quantile(0.9).over(Duration::from_secs(20));
+    /// let rule = rule::alert("OrdersSlow").when(slow.above(Duration::from_secs(1)));
+    /// assert_eq!(simulate([rule], &recording, Duration::from_secs(1)).transitions().count(), 1);
+    /// ```
+    pub fn histogram<const N: usize>(
+        self,
+        name: &str,
+        labels: [(&str, &str); N],
+        values: impl IntoIterator<Item = (Duration, f64)>,
+    ) -> Self {
+        self.add(name, Labels::new(labels), Kind::Histogram, values)
     }
 
     fn add(
         mut self,
         name: &str,
         labels: Labels,
-        counter: bool,
+        kind: Kind,
         samples: impl IntoIterator<Item = (Duration, f64)>,
     ) -> Self {
         let mut samples: Vec<_> =
             samples.into_iter().map(|(at, value)| (at, Some(value))).collect();
         samples.sort_by_key(|(at, _)| *at);
-        self.series.push(Series { name: name.to_owned(), labels, counter, samples });
+        self.series.push(Series { name: name.to_owned(), labels, kind, samples });
         self
     }
 
     /// Reads comma-separated text: a first column of seconds, then one of each series, headed
-    /// `name{label="value"}`, or `counter name{…}` for totals. A value stands until the next row;
-    /// an empty cell says that the series was not there.
+    /// `name{label="value"}`, `counter name{…}` for totals, or `histogram name{…}`. A value stands
+    /// until the next row; an empty cell says that the series was not there. A histogram's cell has
+    /// the values that were recorded then, separated by spaces.
     ///
     /// # Errors
     /// The first line that cannot be read.
@@ -103,14 +140,18 @@ impl Recording {
                 if one.samples.last().is_some_and(|(last, _)| *last >= at) {
                     return Err(wrong(number, "its time is not after the last one's".to_owned()));
                 }
-                let value = match *cell {
-                    "" => None,
-                    cell => Some(
-                        cell.parse()
-                            .map_err(|_| wrong(number, format!("{cell:?} is no number")))?,
-                    ),
+                let parse = |cell: &str| {
+                    cell.parse().map_err(|_| wrong(number, format!("{cell:?} is no number")))
                 };
-                one.samples.push((at, value));
+                match (one.kind, *cell) {
+                    (Kind::Histogram, cell) => {
+                        for value in cell.split_whitespace() {
+                            one.samples.push((at, Some(parse(value)?)));
+                        }
+                    }
+                    (_, "") => one.samples.push((at, None)),
+                    (_, cell) => one.samples.push((at, Some(parse(cell)?))),
+                }
             }
         }
         Ok(Self { series })
@@ -142,10 +183,9 @@ fn cells(line: &str) -> Vec<&str> {
 }
 
 fn headed(cell: &str) -> Result<Series, String> {
-    let (counter, cell) = match cell.strip_prefix("counter ") {
-        Some(rest) => (true, rest.trim()),
-        None => (false, cell),
-    };
+    let kinds = [("counter ", Kind::Counter), ("histogram ", Kind::Histogram)];
+    let headed = kinds.into_iter().find_map(|(word, kind)| Some((kind, cell.strip_prefix(word)?)));
+    let (kind, cell) = headed.map_or((Kind::Gauge, cell), |(kind, rest)| (kind, rest.trim()));
     let (name, labels) = cell.split_once('{').unwrap_or((cell, "}"));
     let labels = labels.strip_suffix('}').ok_or_else(|| format!("{cell:?} has no `}}`"))?;
     if name.trim().is_empty() {
@@ -158,7 +198,7 @@ fn headed(cell: &str) -> Result<Series, String> {
         pairs.push((key.trim(), value.ok_or_else(|| format!("{pair:?} has no quotes"))?));
     }
     let labels = Labels::new(pairs);
-    Ok(Series { name: name.trim().to_owned(), labels, counter, samples: Vec::new() })
+    Ok(Series { name: name.trim().to_owned(), labels, kind, samples: Vec::new() })
 }
 
 /// What rules would have done; prints one line for each transition.
@@ -182,6 +222,11 @@ impl fmt::Display for Simulation {
         }
         Ok(())
     }
+}
+
+enum Handle {
+    Set(Gauge),
+    Record(Histogram),
 }
 
 /// Runs rules over what was recorded, at this tick, and one tick beyond its end.
@@ -214,21 +259,25 @@ pub fn simulate(
     tick: Duration,
 ) -> Simulation {
     let mut kit = Kit::with_tick(rules, tick);
-    let handles: Vec<Gauge> = recording
-        .series
-        .iter()
-        .map(|one| match one.counter {
-            true => kit.registry.observed_counter(&one.name, &one.labels),
-            false => kit.registry.gauge(&one.name, &one.labels),
-        })
-        .collect();
+    let handle = |Series { name, labels, kind, .. }: &Series| match kind {
+        Kind::Counter => Handle::Set(kit.registry.observed_counter(name, labels)),
+        Kind::Gauge => Handle::Set(kit.registry.gauge(name, labels)),
+        Kind::Histogram => Handle::Record(kit.registry.histogram(name, Measure::Value, labels)),
+    };
+    let handles: Vec<Handle> = recording.series.iter().map(handle).collect();
     let mut next = vec![0; handles.len()];
     let end = recording.end() + tick;
     let mut at = Duration::ZERO;
     while at <= end {
         for ((one, handle), next) in recording.series.iter().zip(&handles).zip(&mut next) {
             while let Some((_, value)) = one.samples.get(*next).filter(|(time, _)| *time <= at) {
-                value.map_or_else(|| handle.clear(), |value| handle.set(value));
+                match (handle, value) {
+                    (Handle::Set(gauge), Some(value)) => gauge.set(*value),
+                    (Handle::Set(gauge), None) => gauge.clear(),
+                    (Handle::Record(histogram), value) => {
+                        value.iter().for_each(|value| histogram.record(*value));
+                    }
+                }
                 *next += 1;
             }
         }

@@ -198,6 +198,11 @@ impl Deltas {
         self.log.as_ref().map(|log| log.widest)
     }
 
+    /// Keeps none from now on.
+    pub(super) fn shed(&mut self) {
+        (self.log, self.pending) = (None, None);
+    }
+
     /// The deltas another store has kept, for a span of this one.
     pub(super) fn adopt(&mut self, past: &mut Self, widest: SpanId) {
         self.log = past.log.take().map(|log| Log { widest, ..log });

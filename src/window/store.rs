@@ -87,6 +87,8 @@ struct FollowedHistogram {
     series: SeriesId,
     tier: u8,
     deltas: Deltas,
+    /// It came to take more than there was, and is not kept any more.
+    shed: bool,
 }
 
 /// Which ticks are sampled, and when they were.
@@ -104,8 +106,9 @@ struct Tier {
 pub(crate) struct Store {
     tick: Duration,
     budget: usize,
-    /// What has been set aside.
+    /// What has been set aside, and how much of it for numbers.
     held: usize,
+    held_floats: usize,
     /// How many ticks there were.
     ticks: u64,
     /// The last one's time, in nanoseconds since the origin.
@@ -152,6 +155,7 @@ impl Store {
             tick,
             budget,
             held: 0,
+            held_floats: 0,
             ticks: 0,
             now: 0,
             tiers: vec![Tier { stride: 1, line: Timeline::new(0), pushed: None }],
@@ -322,7 +326,9 @@ impl Store {
         }
         let held = held.map_or(0, |widest| self.samples_in(widest));
         let next = line.next();
-        self.set_aside(samples.saturating_sub(held) * size_of::<f64>())?;
+        let more = samples.saturating_sub(held) * size_of::<f64>();
+        self.set_aside(more)?;
+        self.held_floats += more;
         let newborn = series.index() >= self.known;
         if self.floats[float.0 as usize].ring.is_none() {
             self.floats[float.0 as usize].ring = self.past_ring(float);
@@ -401,7 +407,7 @@ impl Store {
                     Deltas::new(tier > 0)
                 }
             };
-            self.histograms.push(FollowedHistogram { series, tier, deltas });
+            self.histograms.push(FollowedHistogram { series, tier, deltas, shed: false });
             at
         });
         HistogramId(at)
@@ -414,6 +420,9 @@ impl Store {
         span: SpanId,
     ) -> Result<HistogramWindowId, OverBudget> {
         let histogram = self.histogram_in(series, span.tier);
+        if self.histograms[histogram.0 as usize].shed {
+            return Err(OverBudget { needed: self.histogram_bytes(), budget: self.budget });
+        }
         let samples = self.samples_in(span);
         let held = self.histograms[histogram.0 as usize].deltas.widest();
         let held = held.map_or(0, |widest| self.samples_in(widest));
@@ -468,7 +477,7 @@ impl Store {
         for followed in &mut self.floats {
             followed.read(frame, self.tiers[followed.tier as usize].pushed);
         }
-        for FollowedHistogram { series, tier, deltas } in &mut self.histograms {
+        for FollowedHistogram { series, tier, deltas, .. } in &mut self.histograms {
             if let Some(Reading::Histogram(at)) = frame.readings.get(series.index()) {
                 let tick = self.tiers[*tier as usize].pushed;
                 deltas.push(tick, frame.delta(*at), &mut self.buffers);
@@ -498,6 +507,39 @@ impl Store {
         }
         self.trim();
         self.known = frame.readings.len();
+        if self.histogram_bytes() > self.budget.saturating_sub(self.held_floats) {
+            self.shed();
+        }
+    }
+
+    /// What histograms take: more than was set aside where they are wider than most.
+    fn histogram_bytes(&self) -> usize {
+        let logs: usize = self.histograms.iter().map(|followed| followed.deltas.bytes()).sum();
+        logs + self.windows.iter().map(HistogramWindow::bytes).sum::<usize>()
+    }
+
+    /// Lets go of the widest histograms until the others fit.
+    #[cold]
+    fn shed(&mut self) {
+        while self.histogram_bytes() > self.budget.saturating_sub(self.held_floats) {
+            let kept = self.histograms.iter_mut().enumerate().filter(|(_, one)| !one.shed);
+            let Some((at, widest)) = kept.max_by_key(|(_, one)| one.deltas.bytes()) else { return };
+            log::warn!(
+                "highwater: the windows of histogram number {} take more than the budget of {} bytes leaves: rules about them cannot be evaluated",
+                widest.series.index(),
+                self.budget
+            );
+            widest.shed = true;
+            widest.deltas.shed();
+            let of_it = self.windows.iter_mut().filter(|window| window.series as usize == at);
+            of_it.for_each(HistogramWindow::clear);
+        }
+    }
+
+    /// Whether a window is not kept because it came to take too much.
+    #[inline]
+    pub(crate) fn is_shed(&self, window: HistogramWindowId) -> bool {
+        self.histograms[self.windows[window.0 as usize].series as usize].shed
     }
 
     /// Lets go of what no window reaches any more.

@@ -83,7 +83,7 @@ fn scalar(numbers: &mut Numbers) -> String {
 }
 
 /// An instant vector, of at most so many operations on top of each other.
-pub(super) fn vector(numbers: &mut Numbers, depth: u64) -> String {
+pub(in crate::rule) fn vector(numbers: &mut Numbers, depth: u64) -> String {
     if depth == 0 {
         return match numbers.below(6) {
             0 => windowed(numbers),

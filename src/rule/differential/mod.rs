@@ -5,7 +5,9 @@
 //! `promtool` is looked for where the tests of the stack look (`tests/support/stack.rs`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod generate;
+#[cfg(feature = "rule-files")]
+mod files;
+pub(super) mod generate;
 mod lifecycle;
 mod print;
 mod values;
@@ -20,16 +22,16 @@ use std::{
 use super::promql;
 
 /// A small generator: the same numbers on every machine.
-struct Numbers(u64);
+pub(super) struct Numbers(pub(super) u64);
 
 impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }
 
-    fn one_of<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
+    pub(super) fn one_of<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
         all[self.below(all.len() as u64) as usize]
     }
 }

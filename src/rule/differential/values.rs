@@ -17,7 +17,7 @@ use crate::rule::{
 };
 use crate::{
     clock::Moment,
-    instrument::{Distribution, Measure},
+    instrument::{Distribution, Measure, upper_bound},
     name::Labels,
     registry::{Collector, Reading, Registry},
     sync::Arc,
@@ -149,6 +149,16 @@ const EXPRESSIONS: &[&str] = &[
     "histogram_quantile(0.5, sum by (le) (b))",
     "count_over_time(h[10s])",
     "histogram_count(rate(h[10s] offset 7s))",
+    // Views of ours; there they are series of their own.
+    "h_count",
+    "h_sum",
+    "h_bucket{le=\"1\"}",
+    "h_count offset 5s",
+    "rate(h_count[10s])",
+    "increase(h_sum[7s])",
+    "rate(h_bucket{le=\"0.5\"}[10s]) / ignoring (le) rate(h_count[10s])",
+    "sum by (k) (h_bucket{le=\"0.5\", k=\"a\"})",
+    "changes(h_count[20s])",
     "sum(rate(c[10s])) by (k) / sum(rate(c[20s])) by (k) > 0.5",
 ];
 
@@ -160,11 +170,26 @@ fn shown(name: Option<&str>, labels: &Labels) -> String {
     format!("{{{}}}", pairs.join(", "))
 }
 
+/// What a histogram's classic series hold.
+fn views(all: &Distribution) -> [(&'static str, Option<&'static str>, f64); 4] {
+    let up_to = |bound: f64| {
+        let positive = all.positive.iter().filter(|(index, _)| upper_bound(*index) <= bound);
+        let below = all.negative.iter().chain(positive).map(|(_, count)| count).sum::<u64>();
+        (below + all.zero) as f64
+    };
+    [
+        ("h_count", None, all.count as f64),
+        ("h_sum", None, all.sum),
+        ("h_bucket", Some("0.5"), up_to(0.5)),
+        ("h_bucket", Some("1"), up_to(1.0)),
+    ]
+}
+
 /// Our side: every expression at every tick, or that it failed, and the samples in promtool's
 /// notation.
 type Ours = (Vec<Vec<Result<Sample, ()>>>, BTreeMap<String, String>);
 
-fn ours(expressions: &[String], seed: u64) -> Ours {
+fn ours(expressions: &[String], seed: u64, ticks: u64) -> Ours {
     let origin = SystemTime::UNIX_EPOCH;
     let moment = |tick: u64| {
         let mono = Duration::from_secs(tick);
@@ -185,8 +210,9 @@ fn ours(expressions: &[String], seed: u64) -> Ours {
     let gauge = |name: &str, pairs: &[(&str, &str)]| {
         registry.gauge(name, &Labels::new(pairs.iter().copied()))
     };
+    let none = Labels::empty();
     let mut totals = [0.0_f64; 6];
-    for tick in 0..TICKS {
+    for tick in 0..ticks {
         for (at, (name, key)) in
             [("g", "a"), ("g", "b"), ("g", "c"), ("o", "a"), ("o", "b")].into_iter().enumerate()
         {
@@ -224,7 +250,7 @@ fn ours(expressions: &[String], seed: u64) -> Ours {
             bound = expressions
                 .iter()
                 .map(|text| {
-                    let mut binder = Binder::new(&mut store, series, &index);
+                    let mut binder = Binder::new(&mut store, series, &index, &none);
                     let expr = promql::parse(text).unwrap_or_else(|no| panic!("{text}: {no}"));
                     let node = binder.bind(&expr).unwrap();
                     let slots = binder.slots[node].iter();
@@ -267,6 +293,16 @@ fn ours(expressions: &[String], seed: u64) -> Ours {
                 }
             }
             *alive = frame.readings[at] != Reading::Absent;
+            if &*one.metric.name == "h"
+                && let Some(all) = cumulative.get(&at)
+            {
+                for (name, le, value) in views(all) {
+                    let labels = le.map_or(one.labels.clone(), |le| one.labels.with("le", le));
+                    let text = texts.entry(shown(Some(name), &labels));
+                    let text = text.or_insert_with(|| "_ ".repeat(tick as usize));
+                    write!(text, "{value} ").unwrap();
+                }
+            }
         }
         let mut scratch = Scratch::default();
         let row = bound.iter_mut().map(|(plan, node, shown)| {
@@ -286,12 +322,13 @@ fn ours(expressions: &[String], seed: u64) -> Ours {
     (results, texts)
 }
 
-const AT: [u64; 6] = [1, 4, 12, 33, 60, 89];
+const AT: &[u64] = &[1, 4, 12, 33, 60, 89];
 
 fn theirs(
     tool: &Path,
     expressions: &[String],
     seed: u64,
+    times: &[u64],
     texts: &BTreeMap<String, String>,
 ) -> Answers {
     let mut yaml = "evaluation_interval: 1s\ntests:\n- interval: 1s\n  input_series:\n".to_owned();
@@ -300,7 +337,7 @@ fn theirs(
     }
     yaml.push_str("  promql_expr_test:\n");
     for text in expressions {
-        for at in AT {
+        for at in times {
             writeln!(
                 yaml,
                 "  - expr: '{text}'\n    eval_time: {at}s\n    exp_samples: [{{labels: never, value: 1}}]"
@@ -308,17 +345,17 @@ fn theirs(
             .unwrap();
         }
     }
-    let found = ask(tool, &format!("values-{seed}.yml"), &yaml);
-    assert_eq!(found.len(), expressions.len() * AT.len());
+    let found = ask(tool, &format!("values-{seed}-{}.yml", times.len()), &yaml);
+    assert_eq!(found.len(), expressions.len() * times.len());
     found
 }
 
-fn same(ours: f64, theirs: f64) -> bool {
+fn same(ours: f64, theirs: f64, within: f64) -> bool {
     let scale = ours.abs().max(theirs.abs());
     ours == theirs
         || (ours.is_nan() && theirs.is_nan())
         // Sums of what cancels keep no relative precision.
-        || (ours - theirs).abs() <= 1e-9 * scale.max(1e-6)
+        || (ours - theirs).abs() <= within * scale.max(1e-6)
 }
 
 /// How many expressions failed on both sides, yielded nothing, and yielded something.
@@ -330,11 +367,23 @@ struct Compared {
 }
 
 fn compare(tool: &Path, expressions: &[String], seed: u64) -> Compared {
-    let (ours, texts) = ours(expressions, seed);
-    let theirs = theirs(tool, expressions, seed, &texts);
+    compare_at(tool, expressions, seed, AT, 1e-9)
+}
+
+/// Compares at these seconds, to within so much.
+fn compare_at(
+    tool: &Path,
+    expressions: &[String],
+    seed: u64,
+    times: &[u64],
+    within: f64,
+) -> Compared {
+    let ticks = times.last().map_or(TICKS, |last| TICKS.max(last + 1));
+    let (ours, texts) = ours(expressions, seed, ticks);
+    let theirs = theirs(tool, expressions, seed, times, &texts);
     let (mut wrong, mut compared) = (Vec::new(), Compared::default());
     for (number, text) in expressions.iter().enumerate() {
-        for at in AT {
+        for &at in times {
             let ours = &ours[at as usize][number];
             let theirs = &theirs[&(text.clone(), at)];
             let equal = match (ours, theirs) {
@@ -342,7 +391,10 @@ fn compare(tool: &Path, expressions: &[String], seed: u64) -> Compared {
                     *(if theirs.is_empty() { &mut compared.empty } else { &mut compared.full }) +=
                         1;
                     ours.len() == theirs.len()
-                        && ours.iter().zip(theirs).all(|(a, b)| a.0 == b.0 && same(*a.1, *b.1))
+                        && ours
+                            .iter()
+                            .zip(theirs)
+                            .all(|(a, b)| a.0 == b.0 && same(*a.1, *b.1, within))
                 }
                 (Err(()), Err(_)) => {
                     compared.failed += 1;
@@ -383,4 +435,36 @@ fn made_up_expressions_over_made_up_series_yield_what_prometheus_yields() {
         let compared = compare(&tool, &all.into_iter().collect::<Vec<_>>(), seed);
         assert!(compared.full > 400, "hardly anything was compared: {compared:?}");
     }
+}
+
+/// Windows of more than 900 ticks see one tick in two here. What is taken over their samples is the
+/// same where both begin and end together; the borders of what was gained lie a tick apart.
+#[test]
+fn long_windows_yield_what_prometheus_yields() {
+    let Some(tool) = promtool("long windows against Prometheus") else { return };
+    let all = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let times = [600, 1_400, 1_800];
+    let exact = all(&[
+        "max_over_time(g[20m])",
+        "min_over_time(g[20m])",
+        "sum_over_time(g[20m])",
+        "count_over_time(g[20m])",
+        "count_over_time(h[20m])",
+        "present_over_time(g[20m])",
+        "absent_over_time(none[20m])",
+        "avg_over_time(w[20m])",
+    ]);
+    let compared = compare_at(&tool, &exact, 21, &times, 1e-9);
+    assert_eq!((compared.failed, compared.empty), (0, 0), "{compared:?}");
+    let near = all(&[
+        "rate(b[20m])",
+        "increase(h_count[20m])",
+        "rate(h_sum[20m])",
+        "histogram_count(increase(h[20m]))",
+        "histogram_avg(rate(h[20m]))",
+        "histogram_quantile(0.9, rate(h[20m]))",
+        "rate(b[16m] offset 2m)",
+    ]);
+    let compared = compare_at(&tool, &near, 21, &times, 0.02);
+    assert_eq!((compared.failed, compared.empty), (0, 0), "{compared:?}");
 }

@@ -5,14 +5,14 @@ mod classic;
 mod names;
 mod yaml;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 pub(crate) use names::Catalog;
 
 use super::{
     builder::{Rule, SEVERITY},
     condition::Condition,
-    expr::{Expr, Span, Type},
+    expr::{Expr, Function, Span, Type},
     template::{self, Template},
 };
 use crate::event::Owner;
@@ -45,12 +45,24 @@ pub enum Histograms {
 /// use highwater::rule::{ExportStyle, Histograms, Owner};
 /// let style = ExportStyle::new().histograms(Histograms::Classic).only(Owner::Server);
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 #[must_use = "give it to `export_rules`"]
 pub struct ExportStyle {
     names: Names,
     histograms: Histograms,
     only: Option<Owner>,
+    scraped_every: Duration,
+}
+
+impl Default for ExportStyle {
+    fn default() -> Self {
+        Self {
+            names: Names::default(),
+            histograms: Histograms::default(),
+            only: None,
+            scraped_every: Duration::from_secs(60),
+        }
+    }
 }
 
 impl ExportStyle {
@@ -68,6 +80,14 @@ impl ExportStyle {
     /// What histograms are there; [`Histograms::Native`] by default.
     pub fn histograms(mut self, histograms: Histograms) -> Self {
         self.histograms = histograms;
+        self
+    }
+
+    /// How often the server gets samples, by scrape or push: 60 s by default, Prometheus' own and
+    /// that of a push. Rules whose windows are shorter than twice that are among the
+    /// [approximations](Exported::approximations): they see nothing there.
+    pub fn scraped_every(mut self, interval: Duration) -> Self {
+        self.scraped_every = interval;
         self
     }
 
@@ -127,6 +147,12 @@ pub enum Inequality {
     Baseline,
     /// Over its limit its alerts stay as they are.
     Limit,
+    /// It is evaluated at every tick.
+    Interval,
+    /// It looks at windows that hold less than two samples there.
+    ShortWindow,
+    /// The server's buckets are coarser: [`Histograms::Classic`].
+    Buckets,
 }
 
 /// The annotation that names the approximations.
@@ -144,9 +170,9 @@ pub(crate) fn export<'a>(
     for rule in rules.into_iter().filter(wanted) {
         let Some(condition) = &rule.condition else { continue };
         let name = if rule.group.is_empty() { "highwater" } else { &rule.group };
-        let group = group_of(&mut groups, name, rule.limit);
+        let group = group_of(&mut groups, name, rule);
         let translated = |expr| translated(expr, rule.strict, catalog, style);
-        let found = compare(rule, condition, translated);
+        let found = compare(rule, condition, style, translated);
         let raise = condition.raise();
         record(&raise, group, &translated);
         group.rules.push(yaml::Rule {
@@ -163,17 +189,20 @@ pub(crate) fn export<'a>(
     Exported { yaml: yaml::write(&groups), approximations }
 }
 
-/// The group of this name for rules of this limit. A limit is a group's there, so rules of one group
-/// that differ in it are in several.
-fn group_of<'a>(groups: &'a mut Vec<yaml::Group>, of: &str, limit: usize) -> &'a mut yaml::Group {
-    let same = |group: &yaml::Group| group.of == of && group.limit == limit;
+/// The group of this name for rules of this limit and interval. Those are a group's there, so rules
+/// of one group that differ in them are in several.
+fn group_of<'a>(groups: &'a mut Vec<yaml::Group>, of: &str, rule: &Rule) -> &'a mut yaml::Group {
+    let (limit, interval) = (rule.limit, rule.interval);
+    let same = |g: &yaml::Group| g.of == of && (g.limit, g.interval) == (limit, interval);
     let at = groups.iter().position(same).unwrap_or_else(|| {
         let taken = |name: &str| groups.iter().any(|group| group.name == name);
         let mut name = of.to_owned();
         while taken(&name) {
-            name = format!("{name}, limit {limit}");
+            let every = interval.map_or(String::new(), |every| format!(", every {}", Span(every)));
+            name = format!("{name}, limit {limit}{every}");
         }
-        groups.push(yaml::Group { name, of: of.to_owned(), limit, rules: Vec::new() });
+        let of = of.to_owned();
+        groups.push(yaml::Group { name, of, limit, interval, rules: Vec::new() });
         groups.len() - 1
     });
     &mut groups[at]
@@ -214,7 +243,12 @@ fn record(expr: &Expr, group: &mut yaml::Group, translated: &impl Fn(Expr) -> Ex
     }
 }
 
-fn compare(rule: &Rule, condition: &Condition, there: impl Fn(Expr) -> Expr) -> Vec<Approximation> {
+fn compare(
+    rule: &Rule,
+    condition: &Condition,
+    style: &ExportStyle,
+    there: impl Fn(Expr) -> Expr,
+) -> Vec<Approximation> {
     let mut found = Vec::new();
     let mut add = |of, because: String| {
         found.push(Approximation { rule: rule.name.clone(), of, because });
@@ -256,11 +290,52 @@ fn compare(rule: &Rule, condition: &Condition, there: impl Fn(Expr) -> Expr) -> 
     }
     let mut frozen = false;
     condition.raise().walk(&mut |expr| frozen |= matches!(expr, Expr::Frozen(_)));
+    if !rule.strict {
+        let because = "it is evaluated at every tick; there at its group's interval".to_owned();
+        add(Inequality::Interval, because);
+        let every = style.scraped_every;
+        let short = shortest(&condition.raise()).filter(|window| *window < every * 2);
+        if let Some(window) = short {
+            let (window, every) = (Span(window), Span(every));
+            let because = format!("a window of {window} holds less than two samples {every} apart");
+            add(Inequality::ShortWindow, because);
+        }
+    }
+    if !rule.strict && style.histograms == Histograms::Classic && asks_buckets(&condition.raise()) {
+        let because = "buckets are 2.2% wide here, as wide as their bounds are apart there";
+        add(Inequality::Buckets, because.to_owned());
+    }
     if frozen {
         let because = "its baseline is learnt once; there it moves along".to_owned();
         add(Inequality::Baseline, because);
     }
     found
+}
+
+/// The shortest window of a function that compares samples.
+fn shortest(expr: &Expr) -> Option<Duration> {
+    let mut found = None;
+    expr.walk(&mut |expr| {
+        if let Expr::Call(function, arguments) = expr
+            && !function.as_str().ends_with("_over_time")
+        {
+            let windows = arguments.iter().filter_map(|argument| match argument {
+                Expr::Range(_, window) => Some(*window),
+                _ => None,
+            });
+            found = windows.chain(found).min();
+        }
+    });
+    found
+}
+
+fn asks_buckets(expr: &Expr) -> bool {
+    let mut asks = false;
+    expr.walk(&mut |expr| {
+        let of = [Function::HistogramQuantile, Function::HistogramFraction];
+        asks |= matches!(expr, Expr::Call(function, _) if of.contains(function));
+    });
+    asks
 }
 
 fn label(key: &str, style: &ExportStyle) -> String {

@@ -10,6 +10,7 @@ pub(super) struct Group {
     /// What its rules call it: another group may have that name.
     pub(super) of: String,
     pub(super) limit: usize,
+    pub(super) interval: Option<Duration>,
     pub(super) rules: Vec<Rule>,
 }
 
@@ -39,6 +40,9 @@ fn try_write(out: &mut String, groups: &[Group]) -> std::fmt::Result {
     out.write_str("groups:\n")?;
     for group in groups {
         writeln!(out, "  - name: {}", Quoted(&group.name))?;
+        if let Some(interval) = group.interval {
+            writeln!(out, "    interval: {}", Span(interval))?;
+        }
         if group.limit > 0 {
             writeln!(out, "    limit: {}", group.limit)?;
         }

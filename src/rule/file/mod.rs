@@ -26,7 +26,10 @@ use crate::event::Owner;
 /// real rules use, and `limit` mean what they mean there. Recording rules are computed where an
 /// alert of the same file uses them; they are no series of their own. Rules are evaluated at every
 /// tick, which is at least as often as `interval` asks for. Metrics and labels may be written with
-/// their own names (`{"process.memory.usage"}`) or a server's (`process_memory_usage_bytes`).
+/// their own names (`{"process.memory.usage"}`) or a server's (`process_memory_usage_bytes`). Of the
+/// labels a server adds, all series have `job` and `instance` for these rules, which are this
+/// service's name and instance id; what a server alone has, such as `up` and other labels of its
+/// targets, is not there, and a rule about it sees no data ([`Verdict::unseen`](crate::alert::Verdict::unseen)).
 ///
 /// ```
 /// use highwater::{Highwater, rule};

@@ -95,6 +95,7 @@ struct Reader<'a> {
 struct Group<'a> {
     name: &'a str,
     limit: usize,
+    interval: Option<Duration>,
     labels: Vec<(String, String)>,
 }
 
@@ -109,12 +110,15 @@ impl<'a> Reader<'a> {
         let name = field(node, "name").and_then(Node::text).unwrap_or_default();
         let read = || -> Result<(Group<'g>, &'g [Node]), Wrong> {
             let (mut limit, mut labels, mut rules) = (0, Vec::new(), &[][..]);
+            let mut interval = None;
             for (key, value) in fields(node, KEYS)? {
                 match key {
                     "name" if name.is_empty() => {
                         return Err((value.place, "the group's name is empty".to_owned()));
                     }
-                    "interval" => drop(duration(value, key)?),
+                    "interval" => {
+                        interval = Some(duration(value, key)?).filter(|every| !every.is_zero());
+                    }
                     "query_offset" if !duration(value, key)?.is_zero() => {
                         return Err((value.place, "query_offset is not supported".to_owned()));
                     }
@@ -134,7 +138,7 @@ impl<'a> Reader<'a> {
             if name.is_empty() {
                 return Err((node.place, "a group without a name".to_owned()));
             }
-            Ok((Group { name, limit, labels }, rules))
+            Ok((Group { name, limit, interval, labels }, rules))
         };
         match read() {
             Err(wrong) => self.refuse(name, "", wrong),
@@ -205,6 +209,7 @@ impl<'a> Reader<'a> {
                 rule.strict = true;
                 rule.damped = false;
                 rule.bounds = self.bounds.clone();
+                rule.interval = group.interval;
                 rule.labels = all;
                 rule.severity = severity(&rule.labels);
                 for (key, value) in &annotations {

@@ -1,10 +1,22 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::{
+    clock::Moment,
+    event::ResolveReason,
+    instrument::Measure,
+    name::Labels,
+    registry::{Collector, Registry},
+    rule::{
+        Catalog, Evaluator, ExportStyle, Names,
+        differential::{Numbers, generate},
+        export,
+    },
+};
 
 const TICK: Duration = Duration::from_secs(1);
 
@@ -293,6 +305,94 @@ proptest! {
         if let Ok(loaded) = yaml(&text).load(TICK) {
             for refused in &loaded.refused {
                 prop_assert!(!refused.reason.is_empty() && refused.position.0 > 0);
+            }
+            run(loaded.rules);
+        }
+    }
+
+    /// Expressions and texts that are made up, some bytes of which are others then.
+    #[test]
+    fn whatever_loads_is_bound_and_filled(
+        seed in any::<u64>(),
+        broken in prop::collection::vec((any::<prop::sample::Index>(), 32..127_u8), 0..4),
+    ) {
+        let mut numbers = Numbers(seed);
+        let mut text = "groups:\n- name: g\n  rules:\n".to_owned();
+        for at in 0..4 {
+            let expr = generate::vector(&mut numbers, 3);
+            let words: String = (0..4).map(|_| numbers.one_of(WORDS)).collect();
+            text += &format!("  - alert: A{at}\n    expr: '{expr}'\n    annotations: {{summary: '{words}'}}\n");
+        }
+        let mut bytes = text.into_bytes();
+        for (at, byte) in broken {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Ok(loaded) = yaml(&String::from_utf8_lossy(&bytes)).load(TICK) {
+            run(loaded.rules);
+        }
+    }
+}
+
+/// What texts are made of.
+const WORDS: &[&str] = &[
+    "{{ $value }}",
+    "{{ $labels.k | toUpper }}",
+    "{{ printf \"%5.2f %s\" $value $labels.k }}",
+    "{{ if gt $value 1.0 }}much{{ else }}little{{ end }}",
+    "{{ $a := print $value }}{{ print $a $a }}",
+    "{{ reReplaceAll \"(.)\" \"$1$1\" $labels.k }}",
+    "{{ $value | humanizeDuration }}",
+    " and ",
+];
+
+/// Three ticks of rules over the series they may be about.
+fn run(rules: Vec<Rule>) {
+    let Ok(mut rules) = Evaluator::new(rules, TICK) else { return };
+    let moment = |mono| Moment { mono, wall: SystemTime::UNIX_EPOCH + mono };
+    let registry = Arc::new(Registry::new(100));
+    let mut collector = Collector::new(registry.clone(), moment(Duration::ZERO));
+    for tick in 0..3_u32 {
+        for (at, name) in ["g", "o", "w", "process_memory_usage_bytes"].into_iter().enumerate() {
+            for key in ["a", "b"] {
+                let labels = Labels::new([("k", key), ("z", "y")]);
+                registry.gauge(name, &labels).set(1e10 * f64::from(tick) + at as f64);
+            }
+        }
+        let labels = Labels::new([("k", "a")]);
+        registry.counter("c", &labels).increment(3);
+        registry.histogram("h", Measure::Value, &labels).record(0.5);
+        let at = moment(TICK * tick);
+        collector.collect(at);
+        rules.observe(&collector);
+        let mut steps = Vec::new();
+        rules.evaluate(at, &mut steps);
+        assert!(steps.iter().all(|step| step.summary.len() <= 64 << 10));
+    }
+    rules.resolve_all(moment(TICK * 3), ResolveReason::Shutdown, &mut Vec::new());
+}
+
+#[test]
+fn what_is_exported_and_read_again_is_the_same() {
+    for name in ["documented.yml", "thirty.yml"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules").join(name);
+        let rules = file(path).rules().unwrap();
+        for names in [Names::Own, Names::Translated] {
+            let style = ExportStyle::new().names(names);
+            let exported = export(&rules, &Catalog::new(), &style).yaml;
+            let again = yaml(&exported).rules().unwrap();
+            assert_eq!(rules.len(), again.len());
+            for (one, other) in rules.iter().zip(&again) {
+                let parts = |rule: &Rule| {
+                    let condition = rule.condition.as_ref().unwrap();
+                    (condition.raise(), rule.hold, rule.keep, rule.limit, rule.labels.clone())
+                };
+                assert_eq!(parts(one), parts(other));
+                let words = |rule: &Rule| {
+                    let texts = (rule.summary.clone(), rule.description.clone());
+                    (texts, rule.runbook.clone(), rule.annotations.clone())
+                };
+                assert_eq!(words(one), words(other));
             }
         }
     }
