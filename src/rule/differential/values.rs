@@ -459,7 +459,7 @@ fn long_windows_yield_what_prometheus_yields() {
     let near = all(&[
         "rate(b[20m])",
         "increase(h_count[20m])",
-        "rate(h_sum[20m])",
+        "rate(h_sum{k=\"a\"}[20m])",
         "histogram_count(increase(h[20m]))",
         "histogram_avg(rate(h[20m]))",
         "histogram_quantile(0.9, rate(h[20m]))",
