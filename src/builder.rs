@@ -62,6 +62,8 @@ pub struct Builder {
     /// Ways out through somebody else's exporters: no sinks to the operator.
     bridges: Vec<Sink>,
     export: otlp::Config,
+    /// Whether `export` was said in code.
+    pushes: bool,
     runbooks: Option<String>,
     report: Option<Keeper>,
 }
@@ -88,6 +90,7 @@ impl Builder {
             maintenance: Vec::new(),
             bridges: Vec::new(),
             export: otlp::from_env(),
+            pushes: false,
             runbooks: None,
             report: None,
         }
@@ -338,10 +341,10 @@ impl Builder {
     /// and nowhere if it is not set.
     ///
     /// With the feature `otel-sdk-0-33` also through an application's own OpenTelemetry providers:
-    /// `export::sdk`, beside the former or instead of it.
+    /// `export::sdk`, which takes the place of the default; both, if both are said.
     pub fn export(mut self, to: impl Into<Export>) -> Self {
         match to.into().0 {
-            Way::Otlp(config) => self.export = *config,
+            Way::Otlp(config) => (self.export, self.pushes) = (*config, true),
             #[cfg(feature = "otel-sdk-0-33")]
             Way::Sdk(sink) => self.bridges.push(sink),
         }
@@ -547,7 +550,14 @@ impl Builder {
         for refused in &assembled.refused {
             log::warn!("highwater: {refused}");
         }
-        let (settings, wrong) = self.export.resolve(lookup);
+        // What goes out through somebody else's exporter is not to go out twice, because *their*
+        // endpoint is in the environment.
+        let bridged = !self.pushes && !self.bridges.is_empty();
+        let theirs = |name: &str| {
+            bridged && name.starts_with("OTEL_EXPORTER_OTLP_") && name.ends_with("ENDPOINT")
+        };
+        let (settings, wrong) =
+            self.export.resolve(&|name| if theirs(name) { None } else { lookup(name) });
         mistakes.extend(wrong.iter().map(ToString::to_string));
         let attributes = self.resource.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let (resource, wrong) = otlp::Resource::new(&self.service, attributes, lookup);

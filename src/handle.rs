@@ -365,7 +365,8 @@ impl Highwater {
     ///
     /// Costs a copy of all series, made by highwater's own thread between two ticks, and about a
     /// microsecond a series; nothing at all while nobody asks. It blocks for that long, 2 s at
-    /// most; a sampler, which runs on that thread, must not call it.
+    /// most, after which the page is the one before; a sampler, which runs on that thread, must not
+    /// call it. While no tick ends, all of `highwater_tick_duration_seconds` stands still there.
     ///
     /// ```
     /// let hw = highwater::Highwater::builder("doc").start()?;

@@ -258,6 +258,8 @@ pub const MEMORY_USAGE: &str = "highwater.memory.usage";
 pub const MEMORY_UTILIZATION: &str = "highwater.memory.utilization";
 /// The greatest utilisation over the levels that bind this process.
 pub const MEMORY_BINDING_UTILIZATION: &str = "highwater.memory.binding.utilization";
+/// How many replicas an autoscaler should want, as `export::scale::desired` computes it.
+pub const SCALE_DESIRED_REPLICAS: &str = "highwater.scale.desired_replicas";
 /// 1 at the level that binds.
 pub const MEMORY_BINDING: &str = "highwater.memory.binding";
 /// Time until a limit is reached at the growth of the last moment.

@@ -17,8 +17,8 @@ use std::{
 };
 
 pub(crate) use once_cell::sync::OnceCell;
-#[allow(unused_imports)] // By features only; what the engine itself sleeps on is a `Monitor`.
-pub(crate) use parking_lot::{Condvar, Mutex, RwLock};
+// Not its `Condvar`: what threads sleep on is a `Monitor`.
+pub(crate) use parking_lot::{Mutex, RwLock};
 
 /// Always std's: for statics, since loom's atomics cannot be made in a constant.
 pub(crate) mod fixed {

@@ -121,3 +121,25 @@ fn spans_that_are_asked_for_are_queries_and_timers() {
     }
     hw.shutdown(Duration::from_secs(5)).unwrap();
 }
+
+#[test]
+fn two_layers_of_two_instances_see_the_same_spans() {
+    let start = || Highwater::builder("shop").tick(Duration::from_millis(100)).start().unwrap();
+    let (one, other) = (start(), start());
+    let layer = |hw: &Highwater| integrate::tracing::spans(hw).timers("shop");
+    let subscriber = tracing_subscriber::registry().with(layer(&one)).with(layer(&other));
+    tracing::subscriber::with_default(subscriber, || {
+        let span = info_span!(target: "shop", "checkout", error.type = tracing::field::Empty);
+        span.record("error.type", "timeout");
+        span.in_scope(|| ());
+    });
+    for hw in [one, other] {
+        let is_there = |line: &str| {
+            line.starts_with("highwater_timer_duration_seconds_count{")
+                && line.contains("error_type=\"timeout\"")
+                && line.ends_with(" 1")
+        };
+        wait_for(|| hw.render_prometheus().lines().any(is_there));
+        hw.shutdown(Duration::from_secs(5)).unwrap();
+    }
+}

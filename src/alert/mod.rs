@@ -23,9 +23,9 @@ pub use watch::{UnknownAlert, Watch};
 pub(crate) use evidence::gather as gather_evidence;
 pub(crate) use maintenance::Window;
 pub(crate) use notify::{Notice, Notifier, Told};
-pub(crate) use remote::Speaker;
 #[cfg(any(feature = "alertmanager", feature = "webhook", feature = "otel-sdk-0-33"))]
 pub(crate) use remote::{Left, Remote};
+pub(crate) use remote::{Raised, Retrier, Speaker};
 pub(crate) use silence::{Filed, Recurring, Silences, parse_file as parse_silence_file};
 #[cfg(test)]
 pub(crate) use sink::testing;

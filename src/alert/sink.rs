@@ -5,7 +5,7 @@ use std::fmt;
 
 use std::time::Instant;
 
-use super::remote::{Left, Remote, Speaker};
+use super::remote::{Left, Remote, Retrier, Speaker};
 use crate::{
     event::{ResolveReason, Severity, State, Transition},
     export::otlp,
@@ -38,6 +38,10 @@ pub struct Sink {
 pub(crate) struct Habits {
     pub(crate) groups: bool,
     pub(crate) again: bool,
+    /// It keeps books of its own of what fires, and so has to know of hushed steps too.
+    pub(crate) books: bool,
+    /// It is a way out: it hears of every transition once, when it happens, as OTLP does.
+    pub(crate) exports: bool,
 }
 
 impl Sink {
@@ -52,7 +56,7 @@ impl Sink {
         name: &'static str,
         deliver: impl FnMut(&[Arc<Transition>]) -> bool + Send + 'static,
     ) -> Self {
-        let habits = Habits { groups: true, again: false };
+        let habits = Habits { groups: true, ..Habits::default() };
         Self { name, deliver: Deliver::Groups(Box::new(deliver)), habits }
     }
 
@@ -78,8 +82,8 @@ impl Sink {
 
     #[cfg(any(feature = "alertmanager", feature = "webhook", feature = "otel-sdk-0-33"))]
     pub(crate) fn remote(name: &'static str, remote: impl Remote + 'static) -> Self {
-        let deliver = Deliver::Remote(Box::new(remote));
-        Self { name, deliver, habits: Habits::default() }
+        let habits = remote.habits();
+        Self { name, deliver: Deliver::Remote(Box::new(remote)), habits }
     }
 
     /// Mistakes made in code.
@@ -99,6 +103,14 @@ impl Sink {
     pub(crate) fn begin(&mut self, speaker: &Speaker) {
         if let Deliver::Remote(remote) = &mut self.deliver {
             remote.begin(speaker.clone());
+        }
+    }
+
+    /// After [`begin`](Self::begin): starts its threads that the system refused a while ago.
+    pub(crate) fn retrier(&self) -> Option<Retrier> {
+        match &self.deliver {
+            Deliver::Remote(remote) => Some(remote.retrier()),
+            _ => None,
         }
     }
 
@@ -179,7 +191,7 @@ fn level(transition: &Transition) -> log::Level {
         (State::Firing, Severity::Critical) => log::Level::Error,
         (State::Firing, Severity::Warning) => log::Level::Warn,
         (State::Firing, Severity::Info) => log::Level::Info,
-        _ if transition.from == State::Firing => log::Level::Info,
+        _ if transition.from == State::Firing || transition.resolved.is_some() => log::Level::Info,
         _ => log::Level::Debug,
     }
 }
@@ -226,13 +238,13 @@ pub fn to_group_fn(mut callback: impl FnMut(&[Arc<Transition>]) + Send + 'static
 
 impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let to = match (self.from, self.to, self.resolved) {
-            (State::Firing, _, Some(ResolveReason::Cleared)) => "resolved",
-            (State::Firing, _, Some(reason)) => {
+        let to = match self.resolved {
+            Some(ResolveReason::Cleared) => "resolved",
+            Some(reason) => {
                 write!(f, "{} resolved ({})", self.rule.name, reason.as_str())?;
                 return self.details(f);
             }
-            (_, to, _) => to.as_str(),
+            None => self.to.as_str(),
         };
         write!(f, "{} {to}", self.rule.name)?;
         self.details(f)

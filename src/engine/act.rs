@@ -7,6 +7,7 @@
 //! mailbox is dropped and counted.
 
 use std::{
+    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     thread,
     time::Duration,
@@ -20,7 +21,7 @@ use super::{
     telemetry::{Losses, count},
 };
 use crate::{
-    alert::{Habits, Sink},
+    alert::{Habits, Retrier, Sink},
     clock::Moment,
     event::Transition,
     export::otlp::Intake,
@@ -37,20 +38,59 @@ const CAPACITY: usize = 1_024;
 pub(super) const NAME: &str = "highwater-act";
 
 /// The sinks and their thread.
-#[derive(Debug)]
 pub(super) struct Actors {
     shared: Arc<Shared>,
     launch: Launch,
+    /// Sinks' own threads: apart from the sinks, which a call may hold.
+    retriers: Vec<Retrier>,
     /// The call the worker was seen in, and since when.
     seen: (u64, Moment),
+}
+
+impl fmt::Debug for Actors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Actors").field("shared", &self.shared).finish_non_exhaustive()
+    }
 }
 
 /// Alerts of a rule that take the same step in the same tick.
 #[derive(Debug)]
 pub(super) struct Notification {
     pub(super) errands: Vec<Arc<Errand>>,
-    /// Only for sinks that want to hear it again.
-    pub(super) again: bool,
+    pub(super) to: Audience,
+}
+
+/// Who hears of a notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Audience {
+    /// It has just happened: ways out hear of it, and of nothing else.
+    pub(super) is_new: bool,
+    pub(super) sinks: Sinks,
+}
+
+/// Which sinks do, ways out aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sinks {
+    All,
+    /// Those that want to hear it again.
+    Again,
+    /// Those that keep books of their own.
+    Books,
+    None,
+}
+
+impl Audience {
+    fn holds(self, habits: Habits) -> bool {
+        if habits.exports {
+            return self.is_new;
+        }
+        match self.sinks {
+            Sinks::All => true,
+            Sinks::Again => habits.again,
+            Sinks::Books => habits.books,
+            Sinks::None => false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -64,10 +104,10 @@ struct Cursor {
 impl Cursor {
     /// The next call: which sink hears which of them.
     fn step(&mut self, sinks: &[(Habits, Mutex<Sink>)]) -> Option<(usize, Vec<Arc<Transition>>)> {
-        let Notification { errands, again } = &*self.notification;
+        let Notification { errands, to } = &*self.notification;
         while let Some((habits, _)) = sinks.get(self.sink) {
             let left = errands.len() - self.heard;
-            if (*again && !habits.again) || left == 0 {
+            if !to.holds(*habits) || left == 0 {
                 (self.sink, self.heard) = (self.sink + 1, 0);
                 continue;
             }
@@ -106,6 +146,7 @@ impl Actors {
         stop: Arc<Stop>,
         now: Moment,
     ) -> Self {
+        let retriers = sinks.iter().filter_map(Sink::retrier).collect();
         let shared = Arc::new(Shared {
             mailbox: Mailbox::new(CAPACITY),
             intake,
@@ -119,7 +160,7 @@ impl Actors {
         });
         let worker = shared.clone();
         let launch = Launch::new(NAME, move || worker.work(0));
-        Self { shared, launch, seen: (0, now) }
+        Self { shared, launch, retriers, seen: (0, now) }
     }
 
     /// The thread behind it.
@@ -127,8 +168,11 @@ impl Actors {
         &self.launch
     }
 
-    /// Queues it for every sink; never waits.
+    /// Queues it for whom it is for; never waits.
     pub(super) fn tell(&self, notification: Notification) {
+        if !self.shared.sinks.iter().any(|(habits, _)| notification.to.holds(*habits)) {
+            return;
+        }
         if let Err(lost) = self.shared.mailbox.push(Arc::new(notification)) {
             let losses = &self.shared.losses.sink_queue_full;
             losses.fetch_add(lost.errands.len() as u64, Ordering::Relaxed);
@@ -138,6 +182,7 @@ impl Actors {
     /// Called once a tick: leaves a call behind that is over its budget.
     pub(super) fn watch(&mut self, now: Moment) {
         self.launch.retry();
+        self.retriers.iter().for_each(|retry| retry());
         let call = self.shared.call.load(Ordering::Relaxed);
         if call == 0 || call != self.seen.0 {
             self.seen = (call, now);
@@ -256,6 +301,25 @@ mod tests {
         clock::Clock,
     };
 
+    const ALL: Audience = Audience { is_new: true, sinks: Sinks::All };
+
+    #[test]
+    fn ways_out_hear_of_what_happens_once_and_books_are_kept() {
+        let plain = Habits::default();
+        let exports = Habits { exports: true, ..plain };
+        let books = Habits { books: true, again: true, ..plain };
+        for (is_new, sinks, heard) in [
+            (true, Sinks::All, [true, true, true]),
+            (false, Sinks::All, [true, false, true]),
+            (false, Sinks::Again, [false, false, true]),
+            (true, Sinks::Books, [false, true, true]),
+            (true, Sinks::None, [false, true, false]),
+        ] {
+            let to = Audience { is_new, sinks };
+            assert_eq!([plain, exports, books].map(|habits| to.holds(habits)), heard, "{to:?}");
+        }
+    }
+
     fn start(sinks: Vec<Sink>) -> (Actors, Arc<Losses>, Arc<Stop>, Moment) {
         let (losses, stop) = (Arc::<Losses>::default(), Arc::<Stop>::default());
         let now = Clock::system().now();
@@ -265,7 +329,7 @@ mod tests {
     }
 
     fn one(name: &str) -> Notification {
-        Notification { errands: vec![Errand::new(transition(name))], again: false }
+        Notification { errands: vec![Errand::new(transition(name))], to: ALL }
     }
 
     fn finish(actors: Actors, stop: &Stop) {
@@ -326,8 +390,11 @@ mod tests {
         ];
         let (actors, _, stop, _) = start(sinks);
         let errands = || ["A", "B"].map(|name| Errand::new(transition(name))).into();
-        actors.tell(Notification { errands: errands(), again: false });
-        actors.tell(Notification { errands: errands(), again: true });
+        actors.tell(Notification { errands: errands(), to: ALL });
+        actors.tell(Notification {
+            errands: errands(),
+            to: Audience { is_new: false, sinks: Sinks::Again },
+        });
         finish(actors, &stop);
         assert_eq!(
             calls.iter().collect::<Vec<_>>(),

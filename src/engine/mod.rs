@@ -51,7 +51,7 @@ use self::{
     stop::Stop, telemetry::Losses, tick::Ticker,
 };
 use crate::{
-    alert::{Ledger, Recurring, Silences, Sink, Speaker, Watches},
+    alert::{Ledger, Raised, Recurring, Silences, Sink, Speaker, Watches},
     clock::Clock,
     compare::Recordings,
     export::{
@@ -107,6 +107,7 @@ pub(crate) struct Shared {
     pub(crate) newcomers: Newcomers,
     pub(crate) ledger: Ledger,
     pub(crate) drills: Drills,
+    raised: Arc<Raised>,
     readers: Readers,
     exposition: Exposition,
     losses: Arc<Losses>,
@@ -129,6 +130,7 @@ impl Shared {
             silences: Silences::default(),
             ledger: Ledger::default(),
             drills: Drills::default(),
+            raised: Arc::default(),
             newcomers: Newcomers::default(),
             readers: Readers::default(),
             exposition,
@@ -143,7 +145,14 @@ impl Shared {
     fn speaker(self: &Arc<Self>, identity: Labels, tick: Duration) -> Speaker {
         let shared = self.clone();
         let read = move |read: &mut dyn FnMut(&_)| shared.readers.follow(&shared.stop, read);
-        Speaker { identity, tick, registry: self.registry.clone(), read: Arc::new(read) }
+        Speaker {
+            identity,
+            tick,
+            registry: self.registry.clone(),
+            read: Arc::new(read),
+            raised: self.raised.clone(),
+            bounds: self.exposition.bounds(),
+        }
     }
 }
 

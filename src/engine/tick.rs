@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Shared,
-    act::{Actors, Notification},
+    act::{Actors, Audience, Notification, Sinks},
     doze::Doze,
     drill,
     errand::Errand,
@@ -329,6 +329,7 @@ impl Ticker {
     /// Exports what happened, and tells the sinks what is news to them.
     fn tell(&mut self, at: Moment) {
         self.explain();
+        self.shared.raised.note(&self.transitions);
         let rules = &self.rules;
         self.notifier.decide(
             self.transitions.drain(..),
@@ -346,20 +347,20 @@ impl Ticker {
             // Some keep their own books, and must not go on sending what has ended.
             let step = &errand.transition;
             let is_step = step.to == State::Firing || step.resolved.is_some();
-            let again = match told {
-                Told::Nobody if is_new && is_step && step.hushed.is_some() => false,
-                Told::Nobody => continue,
-                Told::Everybody => false,
-                Told::Again => true,
+            let sinks = match told {
+                Told::Nobody if is_new && is_step && step.hushed.is_some() => Sinks::Books,
+                Told::Nobody => Sinks::None,
+                Told::Everybody => Sinks::All,
+                Told::Again => Sinks::Again,
             };
+            let to = Audience { is_new, sinks };
             let group = |one: &&mut Notification| {
                 let known = one.errands.first().map(|known| &known.transition);
-                one.again == again
-                    && known.is_some_and(|known| goes_with(known, &errand.transition))
+                one.to == to && known.is_some_and(|known| goes_with(known, &errand.transition))
             };
             match told_now.iter_mut().find(group) {
                 Some(group) => group.errands.push(errand),
-                None => told_now.push(Notification { errands: vec![errand], again }),
+                None => told_now.push(Notification { errands: vec![errand], to }),
             }
         }
         if let Some(actors) = &self.actors {

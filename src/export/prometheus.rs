@@ -19,6 +19,7 @@ use crate::{
     name::Labels,
     registry::{Data, Kind, Metric, Point, Snapshot},
     rule::naming,
+    sync::Arc,
 };
 
 /// The `Content-Type` of [`render_prometheus`](crate::Highwater::render_prometheus)'s text.
@@ -33,7 +34,7 @@ pub(crate) struct Exposition {
     /// The resource, written out.
     target: String,
     /// Of histograms' buckets, by metric.
-    bounds: HashMap<String, Vec<f64>>,
+    bounds: Arc<HashMap<String, Vec<f64>>>,
 }
 
 /// A page, and how many series could not be on it.
@@ -55,7 +56,12 @@ impl Exposition {
         let mut target = "# TYPE target info\n# HELP target Who is speaking.\n".to_owned();
         let attributes = resource.iter().map(|(key, value)| (key, value.to_string()));
         sample(&mut target, "target", "_info", &block(&Labels::new(attributes), false), "", "1");
-        Self { target, bounds: bounds.clone() }
+        Self { target, bounds: Arc::new(bounds.clone()) }
+    }
+
+    /// Declared bounds, by metric.
+    pub(crate) fn bounds(&self) -> Arc<HashMap<String, Vec<f64>>> {
+        self.bounds.clone()
     }
 
     /// A page without data.

@@ -1,6 +1,7 @@
 //! What Alertmanagers and webhooks have in common: an address, headers, a time-out, an answer.
 
 use std::{
+    fmt,
     ops::RangeInclusive,
     time::{Duration, Instant},
 };
@@ -51,7 +52,7 @@ impl Manner {
         for text in urls {
             match url(text, path) {
                 Err(allowed) => {
-                    mistakes.push(otlp::Error::new(&setting, endpoint::shown(text), allowed));
+                    mistakes.push(otlp::Error::new(&setting, endpoint::place(text), allowed));
                 }
                 Ok(url) => mistakes.extend(self.exposed(what, &url)),
             }
@@ -72,7 +73,7 @@ impl Manner {
         let (name, _) = self.headers.iter().find(|(name, _)| secret(name))?;
         Some(otlp::Error::new(
             format!("{what} header {name:?}"),
-            format!("sent to {url:?} in the clear"),
+            format!("sent to {} in the clear", endpoint::place(url)),
             "https://, a loopback address, or allow_plaintext_credentials",
         ))
     }
@@ -93,9 +94,11 @@ pub(super) enum Verdict {
 }
 
 /// One receiver and how it fares.
-#[derive(Debug)]
 pub(super) struct Line {
-    pub(super) url: String,
+    /// Its path may be a secret.
+    url: String,
+    /// What may be shown of it.
+    place: String,
     client: http::Client,
     timeout: Duration,
     backoff: Backoff,
@@ -141,6 +144,7 @@ impl Line {
             delivered: registry.counter(semconv::SINK_DELIVERED, &labels),
             retries: registry.counter(semconv::SINK_RETRIES, &labels),
             dropped: registry.observed_counter(semconv::DROPPED, &reason),
+            place: endpoint::place(&url),
             url,
         })
     }
@@ -173,7 +177,7 @@ impl Line {
                 self.not_before = None;
                 self.delivered.increment(items);
                 if self.last_error.take().is_some() && self.logged.take().is_some() {
-                    log::info!("highwater: {} takes alerts again", self.url);
+                    log::info!("highwater: {} takes alerts again", self.place);
                 }
             }
             Verdict::Later(asked, words) => {
@@ -202,9 +206,15 @@ impl Line {
         let now = Instant::now();
         if self.logged.is_none_or(|at| now.saturating_duration_since(at) >= LOG_INTERVAL) {
             self.logged = Some(now);
-            log::warn!("highwater: {}: {words}", self.url);
+            log::warn!("highwater: {}: {words}", self.place);
         }
-        self.last_error = Some(format!("{}: {words}", self.url));
+        self.last_error = Some(format!("{}: {words}", self.place));
+    }
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line").field("place", &self.place).finish_non_exhaustive()
     }
 }
 

@@ -2,10 +2,22 @@
 //!
 //! With Kubernetes' own autoscaler or KEDA there is nothing to compute here: let them read the
 //! exported series (`docs/autoscaling/hpa.yaml` and `keda.yaml` in the repository do it with
-//! `highwater_memory_binding_utilization_ratio`). Who drives something else, by a webhook or a
-//! call of its own, asks [`Replicas`], which computes what they compute.
+//! `highwater_memory_binding_utilization_ratio`). Who drives something else lets [`desired`] say it
+//! once a tick: as the series `highwater.scale.desired_replicas`, as `{{ desired_replicas }}` in a
+//! webhook's body, and to the service itself.
 //!
-//! Nothing here reads a clock or a series: time and values are arguments.
+//! ```
+//! use highwater::{Highwater, export::scale::{self, Replicas}};
+//!
+//! let desired = scale::desired(Replicas::towards(0.70).between(2, 20), || 4);
+//! let hw = Highwater::builder("shop").sample(desired.clone()).start()?;
+//! // Wherever the orchestrator is called:
+//! if let Some(replicas) = desired.get() { assert!((2..=20).contains(&replicas)) }
+//! # Ok::<(), highwater::Error>(())
+//! ```
+//!
+//! [`Replicas`] is the arithmetic of it alone. It reads no clock and no series: time and values are
+//! arguments.
 //!
 //! ```
 //! use std::time::{Duration, Instant};
@@ -23,7 +35,16 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     time::{Duration, Instant},
+};
+
+use crate::{
+    instrument::Gauge,
+    name::Unit,
+    sample::{Failure, Meter, Sampler, Time},
+    semconv,
+    sync::{Arc, AtomicU64, Mutex, Ordering},
 };
 
 /// Rises at once and falls only when it has been lower for a while: the greatest value of a moving
@@ -145,11 +166,135 @@ impl Replicas {
     }
 }
 
+/// Says once a tick how many replicas to want: `running` says how many there are, and the binding
+/// share of memory (`highwater.memory.binding.utilization`) how much each uses, unless
+/// [`of`](Desired::of) names another gauge. Pass it to [`Builder::sample`](crate::Builder::sample);
+/// clones read what it says.
+///
+/// It is this process' own view, taken for that of all: right for a single one and where load is
+/// spread evenly. Of a fleet the greatest counts, `max(highwater_scale_desired_replicas)`.
+///
+/// `running` is called on the tick's thread and must not block; give it a number that somebody else
+/// keeps up to date. Without a value to go by (such as without a limit of memory) nothing is said.
+pub fn desired(replicas: Replicas, running: impl FnMut() -> u32 + Send + 'static) -> Desired {
+    let state = State { replicas, running: Box::new(running), handles: None };
+    Desired {
+        of: semconv::MEMORY_BINDING_UTILIZATION.to_owned(),
+        said: Arc::new(AtomicU64::new(NOTHING)),
+        state: Arc::new(Mutex::new(state)),
+    }
+}
+
+/// See [`desired`]. A clone is the same.
+#[derive(Clone)]
+pub struct Desired {
+    of: String,
+    said: Arc<AtomicU64>,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    replicas: Replicas,
+    running: Box<dyn FnMut() -> u32 + Send>,
+    handles: Option<Handles>,
+}
+
+struct Handles {
+    origin: Instant,
+    time: Time,
+    utilization: Gauge,
+    desired: Gauge,
+}
+
+/// More than there can be replicas.
+const NOTHING: u64 = u64::MAX;
+
+impl Desired {
+    /// By another gauge without labels, a share such as 0.7 of what each may use.
+    #[must_use]
+    pub fn of(mut self, gauge: &str) -> Self {
+        self.of = gauge.to_owned();
+        self
+    }
+
+    /// What it said last; `None` while there is nothing to go by. One relaxed load.
+    pub fn get(&self) -> Option<u32> {
+        u32::try_from(self.said.load(Ordering::Relaxed)).ok()
+    }
+}
+
+impl Sampler for Desired {
+    fn name(&self) -> &str {
+        "scale"
+    }
+
+    fn start(&mut self, meter: &mut Meter) -> Result<(), Failure> {
+        let (name, help) = (semconv::SCALE_DESIRED_REPLICAS, "Replicas an autoscaler should want.");
+        self.state.lock().handles = Some(Handles {
+            origin: Instant::now(),
+            time: meter.time(),
+            utilization: meter.reading(&self.of),
+            desired: meter.gauge(name, Unit::known("{replica}"), help, []),
+        });
+        Ok(())
+    }
+
+    fn sample(&mut self) -> Result<(), Failure> {
+        // Also should `running` panic.
+        self.said.store(NOTHING, Ordering::Relaxed);
+        let State { replicas, running, handles } = &mut *self.state.lock();
+        let Some(Handles { origin, time, utilization, desired }) = handles else { return Ok(()) };
+        let Some(utilization) = utilization.0.value() else {
+            desired.clear();
+            return Ok(());
+        };
+        let at = origin.checked_add(time.now()).unwrap_or(*origin);
+        let wanted = replicas.desired(at, running(), utilization);
+        desired.set(f64::from(wanted));
+        self.said.store(wanted.into(), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Desired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desired").field("of", &self.of).field("said", &self.get()).finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{
+        name::Labels,
+        registry::{DEFAULT_CARDINALITY_LIMIT, Registry},
+    };
+
+    #[test]
+    fn what_is_desired_is_a_series_and_a_number() {
+        let registry = Arc::new(Registry::new(DEFAULT_CARDINALITY_LIMIT));
+        let mut meter = Meter::new(registry.clone());
+        let replicas = Replicas::towards(0.7).between(2, 20);
+        let mut desired = desired(replicas, || 4).of("busy");
+        let reader = desired.clone();
+        let series = registry.gauge(semconv::SCALE_DESIRED_REPLICAS, &Labels::empty());
+        let busy = registry.gauge("busy", &Labels::empty());
+        desired.start(&mut meter).unwrap();
+        let mut after = |seconds, value: Option<f64>| {
+            value.map_or_else(|| busy.clear(), |value| busy.set(value));
+            meter.time().set(Duration::from_secs(seconds));
+            desired.sample().unwrap();
+            (reader.get(), series.0.value())
+        };
+        assert_eq!(after(0, None), (None, None), "nothing to go by");
+        assert_eq!(after(1, Some(0.9)), (Some(6), Some(6.0)));
+        // Five minutes from then on it may fall.
+        assert_eq!(after(60, Some(0.1)), (Some(4), Some(4.0)));
+        assert_eq!(after(301, Some(0.1)), (Some(2), Some(2.0)));
+        assert_eq!(after(302, None), (None, None));
+    }
 
     const fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)

@@ -31,7 +31,10 @@ use crate::{
     alert::{Severity, Sink, State, Transition},
     handle::Highwater,
     instrument::Query,
-    sync::RwLock,
+    sync::{
+        RwLock,
+        fixed::{AtomicU64, Ordering},
+    },
 };
 
 /// The target of alerts' events.
@@ -84,7 +87,7 @@ fn emit(transition: &Transition) {
         (State::Firing, Severity::Critical) => emit!(Level::ERROR),
         (State::Firing, Severity::Warning) => emit!(Level::WARN),
         (State::Firing, Severity::Info) => emit!(Level::INFO),
-        _ if transition.from == State::Firing => emit!(Level::INFO),
+        _ if transition.resolved.is_some() => emit!(Level::INFO),
         _ => emit!(Level::DEBUG),
     }
 }
@@ -99,7 +102,9 @@ fn emit(transition: &Transition) {
 /// that and two readings of the clock. Spans of highwater itself and of what carries its requests
 /// (`ureq`, `h2`, `rustls`, `opentelemetry`) are never recorded.
 pub fn spans(hw: &Highwater) -> Spans {
-    Spans { hw: hw.clone(), filters: Vec::new(), known: RwLock::default() }
+    static LAYERS: AtomicU64 = AtomicU64::new(0);
+    let layer = LAYERS.fetch_add(1, Ordering::Relaxed);
+    Spans { hw: hw.clone(), filters: Vec::new(), known: RwLock::default(), layer }
 }
 
 /// See [`spans`].
@@ -109,6 +114,8 @@ pub struct Spans {
     filters: Vec<Filter>,
     /// By call site, which is for ever.
     known: RwLock<HashMap<Identifier, Option<Query>>>,
+    /// Among all that there are: a subscriber may have several, each of its own instance.
+    layer: u64,
 }
 
 #[derive(Debug)]
@@ -187,8 +194,12 @@ impl fmt::Debug for Spans {
     }
 }
 
-/// What a recorded span carries.
+/// What a recorded span carries, by layer.
+#[derive(Default)]
+struct Timings(Vec<Timing>);
+
 struct Timing {
+    layer: u64,
     query: Query,
     started: Instant,
     error: Option<String>,
@@ -226,20 +237,31 @@ where
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(query) = self.timer_of(attributes.metadata()) else { return };
         let Some(span) = context.span(id) else { return };
-        let mut timing = Timing { query, started: Instant::now(), error: None };
+        let mut timing = Timing { layer: self.layer, query, started: Instant::now(), error: None };
         attributes.record(&mut timing);
-        span.extensions_mut().insert(timing);
+        let mut extensions = span.extensions_mut();
+        match extensions.get_mut::<Timings>() {
+            Some(timings) => timings.0.push(timing),
+            None => extensions.insert(Timings(vec![timing])),
+        }
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        if let Some(timing) = span.extensions_mut().get_mut::<Timing>() {
+        if let Some(timings) = span.extensions_mut().get_mut::<Timings>()
+            && let Some(timing) = timings.0.iter_mut().find(|timing| timing.layer == self.layer)
+        {
             values.record(timing);
         }
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
-        let taken = |span: SpanRef<'_, S>| span.extensions_mut().remove::<Timing>();
+        let taken = |span: SpanRef<'_, S>| {
+            let mut extensions = span.extensions_mut();
+            let timings = &mut extensions.get_mut::<Timings>()?.0;
+            let at = timings.iter().position(|timing| timing.layer == self.layer)?;
+            Some(timings.swap_remove(at))
+        };
         let Some(timing) = context.span(&id).and_then(taken) else { return };
         let elapsed = timing.started.elapsed();
         match &timing.error {

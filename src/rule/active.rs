@@ -434,7 +434,8 @@ impl Alert {
 
     fn transition(&mut self, step: Step, wall: SystemTime, rule: &Compiled) -> Arc<Transition> {
         let begins = !matches!(step.from, State::Pending | State::Firing | State::NoData);
-        if begins || self.since.is_none() || step.to == State::Pending {
+        let falls_back = step.resolved.is_some();
+        if begins || self.since.is_none() || (step.to == State::Pending && !falls_back) {
             self.since = Some(wall);
         }
         let since = self.since;

@@ -95,7 +95,7 @@ impl Life {
         if !seen.data {
             self.without_data(now, timing, &mut resolved);
         } else if self.often_enough(seen.holds, timing) {
-            self.holding(now, seen, timing);
+            self.holding(now, seen, timing, &mut resolved);
         } else {
             self.not_holding(now, seen, timing, &mut resolved);
         }
@@ -114,7 +114,13 @@ impl Life {
         (self.history & window).count_ones() >= timing.least
     }
 
-    fn holding(&mut self, now: u64, seen: Seen, timing: &Timing) {
+    fn holding(
+        &mut self,
+        now: u64,
+        seen: Seen,
+        timing: &Timing,
+        resolved: &mut Option<ResolveReason>,
+    ) {
         if self.vanished_at.take().is_some() {
             self.state = State::Firing;
         }
@@ -130,8 +136,13 @@ impl Life {
                 self.state = State::Firing;
                 self.fired_at = now;
             }
-            // Only after a reload with a longer hold.
-            State::Firing if !held => self.state = State::Pending,
+            // Only after a reload with a longer hold. Who was told that it fires hears that it
+            // no longer does.
+            State::Firing if !held => {
+                self.state = State::Pending;
+                *resolved = Some(ResolveReason::Cleared);
+                self.resolved_at = Some(now);
+            }
             _ => {}
         }
     }
@@ -283,6 +294,24 @@ mod tests {
         let timing = Timing { least: 3, of: 5, ..PLAIN };
         assert_eq!(script(timing, "x.x.x....x").0, "iiiiFiiiii");
         assert_eq!(script(timing, "xxx__...").0, "iiFnnFFi");
+    }
+
+    #[test]
+    fn a_longer_hold_ends_what_fires_and_it_fires_again_when_it_has_held() {
+        let holds = Seen { data: true, holds: true, value: None };
+        for gap in [false, true] {
+            let mut life = Life::default();
+            life.step(0, holds, &PLAIN);
+            if gap {
+                life.step(MINUTE, Seen { data: false, ..holds }, &PLAIN);
+            }
+            let longer = Timing { hold: 5 * MINUTE, ..PLAIN };
+            let step = life.step(2 * MINUTE, holds, &longer).unwrap();
+            assert_eq!((step.to, step.resolved), (State::Pending, Some(ResolveReason::Cleared)));
+            assert!(!life.is_raised());
+            let step = life.step(5 * MINUTE, holds, &longer).unwrap();
+            assert_eq!((step.to, step.resolved), (State::Firing, None));
+        }
     }
 
     #[test]

@@ -189,7 +189,7 @@ pub struct Meter {
 pub(crate) struct Time(Arc<AtomicU64>);
 
 impl Time {
-    fn set(&self, now: Duration) {
+    pub(crate) fn set(&self, now: Duration) {
         self.0.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
@@ -251,6 +251,11 @@ impl Meter {
 
     pub(crate) fn time(&self) -> Time {
         self.time.clone()
+    }
+
+    /// A gauge that somebody else sets.
+    pub(crate) fn reading(&self, name: &str) -> Gauge {
+        self.registry.gauge(name, &Labels::empty())
     }
 
     fn remember(

@@ -4,8 +4,10 @@
 //! A firing alert is sent at once and again every [`resend_delay`](Config::resend_delay), as a
 //! Prometheus server does, with an `endsAt` four of these away: should the process die, the alert
 //! resolves there by itself. Its end is sent with the time of the end. Labels are those that the
-//! rules have on a server which scrapes this service, `job` and `instance` included, so routes and
-//! silences fit both.
+//! exported rules have on a server that receives this service over OTLP: `job` is
+//! `service.namespace/service.name`, `instance` is `service.instance.id`. Where a server that
+//! scrapes gives its target the same two, its alerts and ours are the same alerts, and so are
+//! routes and silences; those of a rule that sums both away are not.
 //!
 //! Each Alertmanager has a thread of its own while alerts are firing or waiting, so one that hangs
 //! delays nobody; with a cluster, name each of its members, as for Prometheus.
@@ -34,7 +36,7 @@ use super::{
     receiver::{self, Line, Manner},
 };
 use crate::{
-    alert::{Left, Remote, Sink, Speaker},
+    alert::{Habits, Left, Remote, Retrier, Sink, Speaker},
     event::Transition,
     sync::Arc,
 };
@@ -113,7 +115,7 @@ impl Config {
 /// Header values may be secret.
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let peers: Vec<_> = self.peers.iter().map(|peer| otlp::endpoint::shown(peer)).collect();
+        let peers: Vec<_> = self.peers.iter().map(|peer| otlp::endpoint::place(peer)).collect();
         f.debug_struct("Config")
             .field("peers", &peers)
             .field("labels", &self.labels)
@@ -148,6 +150,11 @@ impl Remote for Alertmanager {
         mistakes
     }
 
+    /// Its books have to be right: what fires is told again, lest news that was lost stays so.
+    fn habits(&self) -> Habits {
+        Habits { again: true, books: true, ..Habits::default() }
+    }
+
     fn begin(&mut self, speaker: Speaker) {
         let plan = Arc::new(Plan::new(&self.config, &speaker));
         for text in &self.config.peers {
@@ -157,7 +164,7 @@ impl Remote for Alertmanager {
             match line {
                 Ok(line) => self.peers.push(Outbox::new(THREAD, Peer::new(plan.clone(), line))),
                 // Checked at start; all that is left is that TLS cannot be had.
-                Err(why) => log::error!("highwater: {}: {why}", otlp::endpoint::shown(text)),
+                Err(why) => log::error!("highwater: {}: {why}", otlp::endpoint::place(text)),
             }
         }
     }
@@ -165,6 +172,11 @@ impl Remote for Alertmanager {
     fn tell(&mut self, transition: &Arc<Transition>) -> bool {
         let told: Vec<_> = self.peers.iter().map(|peer| peer.push(transition)).collect();
         told.iter().all(|told| *told)
+    }
+
+    fn retrier(&self) -> Retrier {
+        let peers = self.peers.clone();
+        Box::new(move || peers.iter().for_each(Outbox::retry))
     }
 
     fn close(&mut self, deadline: Option<Instant>) {

@@ -60,6 +60,20 @@ pub(crate) fn shown(endpoint: &str) -> String {
     }
 }
 
+/// An address without its path, which of a webhook is as good as a password.
+#[cfg(any(feature = "alertmanager", feature = "webhook"))]
+pub(crate) fn place(url: &str) -> String {
+    let (scheme, rest) = url.trim().split_at(url.trim().find("://").map_or(0, |at| at + 3));
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        // What is before it may be a password with a slash in it.
+        None if path.contains('@') => "\"…\"".to_owned(),
+        None if path.len() <= 1 => format!("\"{scheme}{authority}\""),
+        None => format!("\"{scheme}{authority}/…\""),
+        Some((_, host)) => format!("\"{scheme}…@{host}/…\""),
+    }
+}
+
 pub(crate) fn is_loopback(url: &str) -> bool {
     let uri: Option<Uri> = url.parse().ok();
     let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
@@ -102,4 +116,26 @@ pub(crate) fn check_header(setting: &str, name: &str, value: &str) -> Option<Err
         return Some(Error::new(format!("{setting} {name:?}"), "not sendable", allowed));
     }
     None
+}
+
+#[cfg(all(test, any(feature = "alertmanager", feature = "webhook")))]
+mod tests {
+    use super::place;
+
+    #[test]
+    fn a_place_tells_no_secret() {
+        for (url, shown) in [
+            ("nowhere", "\"nowhere\""),
+            ("http://127.0.0.1:9093", "\"http://127.0.0.1:9093\""),
+            ("http://127.0.0.1:9093/", "\"http://127.0.0.1:9093\""),
+            ("https://chat.example/services/T0/secret", "\"https://chat.example/…\""),
+            ("chat.example/services/secret", "\"chat.example/…\""),
+            ("https://chat.example?key=secret", "\"https://chat.example/…\""),
+            ("https://me:secret@chat.example/x", "\"https://…@chat.example/…\""),
+            ("https://me:sec/ret@chat.example", "\"…\""),
+            ("https://chat.example/@secret", "\"…\""),
+        ] {
+            assert_eq!(place(url), shown);
+        }
+    }
 }

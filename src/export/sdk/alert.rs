@@ -37,13 +37,50 @@ pub(super) fn record<L: Logger>(logger: &L, transition: &Transition) -> L::LogRe
     record
 }
 
-/// Of the kinds there are in ours.
+/// Of the kinds there are in ours; none is left out.
 fn any(value: Option<Value>) -> Option<AnyValue> {
     Some(match value? {
         Value::StringValue(text) => AnyValue::String(text.into()),
         Value::BoolValue(flag) => AnyValue::Boolean(flag),
         Value::IntValue(number) => AnyValue::Int(number),
         Value::DoubleValue(number) => AnyValue::Double(number),
+        Value::ArrayValue(array) => {
+            let items = array.values.into_iter().filter_map(|item| any(item.value));
+            AnyValue::ListAny(Box::new(items.collect()))
+        }
+        Value::KvlistValue(map) => AnyValue::Map(Box::new(
+            map.values
+                .into_iter()
+                .filter_map(|pair| Some((pair.key.into(), any(pair.value?.value)?)))
+                .collect(),
+        )),
+        Value::BytesValue(bytes) => AnyValue::Bytes(Box::new(bytes)),
+        // An index into a table that profiles have, and log records do not.
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::common::v1::{
+        AnyValue as Encoded, ArrayValue, KeyValue, KeyValueList,
+    };
+
+    use super::*;
+
+    #[test]
+    fn whatever_is_in_a_record_over_otlp_is_in_one_of_the_sdk() {
+        let text = |text: &str| Encoded { value: Some(Value::StringValue(text.to_owned())) };
+        let array = ArrayValue { values: vec![text("a"), text("b")] };
+        let list = AnyValue::ListAny(Box::new(vec!["a".into(), "b".into()]));
+        assert_eq!(any(Some(Value::ArrayValue(array.clone()))), Some(list.clone()));
+        let pair = KeyValue {
+            key: "k".to_owned(),
+            value: Some(Encoded { value: Some(Value::ArrayValue(array)) }),
+            ..Default::default()
+        };
+        let map = AnyValue::Map(Box::new([("k".into(), list)].into()));
+        let of = KeyValueList { values: vec![pair] };
+        assert_eq!(any(Some(Value::KvlistValue(of))), Some(map));
+    }
 }

@@ -9,6 +9,7 @@ use opentelemetry::{
 
 use super::replay::Replay;
 use crate::{
+    export::otlp::advised_bounds,
     name::Labels,
     registry::{Data, Kind, Metric, Point, SeriesId, Snapshot},
     sync::{Arc, Mutex},
@@ -20,6 +21,8 @@ pub(super) struct Metrics {
     /// By the metric's address, which its series keep alive.
     known: HashMap<*const Metric, Instrument>,
     round: u64,
+    /// Declared bounds of histograms, by name.
+    bounds: Arc<HashMap<String, Vec<f64>>>,
 }
 
 // The addresses are keys and never followed.
@@ -37,6 +40,7 @@ struct Recorded {
 /// What an observable's callback says.
 #[derive(Default)]
 struct Values {
+    /// The last one that is whole; what is being set is ahead of it.
     round: u64,
     series: HashMap<SeriesId, Value>,
 }
@@ -48,8 +52,8 @@ struct Value {
 }
 
 impl Metrics {
-    pub(super) fn new(meter: Meter) -> Self {
-        Self { meter, known: HashMap::new(), round: 0 }
+    pub(super) fn new(meter: Meter, bounds: Arc<HashMap<String, Vec<f64>>>) -> Self {
+        Self { meter, known: HashMap::new(), round: 0, bounds }
     }
 
     /// Brings all instruments up to date.
@@ -60,7 +64,7 @@ impl Metrics {
             let instrument = self
                 .known
                 .entry(std::ptr::from_ref(&**metric))
-                .or_insert_with(|| create(&self.meter, metric));
+                .or_insert_with(|| create(&self.meter, metric, &self.bounds));
             match (instrument, point.data) {
                 (Instrument::Observed(values), data) => values.lock().set(point, data, self.round),
                 (Instrument::Recorded(histogram, series), Data::Histogram(at)) => {
@@ -96,7 +100,9 @@ impl Values {
     }
 
     fn tell<T>(&self, observer: &dyn AsyncInstrument<T>, as_number: impl Fn(Data) -> Option<T>) {
-        for value in self.series.values().filter(|value| value.round == self.round) {
+        // Whoever asks in the midst of a round hears of every series all the same: one that is
+        // left out once has, for the SDK, begun anew, and its whole sum would count as gained.
+        for value in self.series.values().filter(|value| value.round >= self.round) {
             if let Some(number) = as_number(value.data) {
                 observer.observe(number, &value.attributes);
             }
@@ -120,7 +126,7 @@ fn fraction(data: Data) -> Option<f64> {
     }
 }
 
-fn create(meter: &Meter, metric: &Metric) -> Instrument {
+fn create(meter: &Meter, metric: &Metric, bounds: &HashMap<String, Vec<f64>>) -> Instrument {
     let name = metric.name.to_string();
     let (unit, help) = (metric.unit().as_str().to_owned(), metric.help().to_string());
     let values = Arc::<Mutex<Values>>::default();
@@ -144,8 +150,56 @@ fn create(meter: &Meter, metric: &Metric) -> Instrument {
         }
         Kind::Gauge => observe!(f64_observable_gauge, fraction),
         Kind::Histogram(_) => {
+            // Without advice the SDK takes bounds that suit milliseconds.
+            let declared = bounds.get(&name).cloned();
+            let bounds = declared.unwrap_or_else(|| advised_bounds(&name, &unit).to_vec());
             let histogram = meter.f64_histogram(name).with_unit(unit).with_description(help);
-            Instrument::Recorded(histogram.build(), HashMap::new())
+            Instrument::Recorded(histogram.with_boundaries(bounds).build(), HashMap::new())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Clock,
+        registry::{DEFAULT_CARDINALITY_LIMIT, Registry},
+    };
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<u64>>);
+
+    impl AsyncInstrument<u64> for Heard {
+        fn observe(&self, measurement: u64, _: &[KeyValue]) {
+            self.0.lock().push(measurement);
+        }
+    }
+
+    #[test]
+    fn a_collection_in_the_midst_of_a_round_hears_of_every_series() {
+        let registry = Registry::new(DEFAULT_CARDINALITY_LIMIT);
+        for queue in ["a", "b"] {
+            registry.counter("jobs", &Labels::new([("queue", queue)])).increment(1);
+        }
+        let mut series = Vec::new();
+        registry.catch_up(&mut series);
+        let (since, data) = (Clock::system().now(), Data::Integer(0));
+        let points: Vec<_> =
+            series.into_iter().map(|series| Point { series, since, data }).collect();
+        let mut values = Values::default();
+        let heard = |values: &Values| {
+            let heard = Heard::default();
+            values.tell(&heard, whole);
+            let mut heard = heard.0.into_inner();
+            heard.sort_unstable();
+            heard
+        };
+        points.iter().for_each(|point| values.set(point, Data::Integer(1), 1));
+        values.round = 1;
+        values.set(&points[0], Data::Integer(5), 2);
+        assert_eq!(heard(&values), [1, 5], "one is of this round, one of the last");
+        values.round = 2;
+        assert_eq!(heard(&values), [5], "the other one is gone");
     }
 }

@@ -5,7 +5,9 @@ mod metric;
 mod replay;
 
 use std::{
-    fmt, thread,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -17,14 +19,16 @@ use opentelemetry::{
 use self::metric::Metrics;
 use super::otlp;
 use crate::{
-    alert::{Left, Remote, Sink, Speaker},
+    alert::{Habits, Left, Remote, Retrier, Sink, Speaker},
     event::Transition,
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Monitor, Mutex},
 };
 
 const SCOPE: &str = "highwater";
 /// Instruments are brought up to date once a tick, and not more often than this.
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
+/// Between two attempts to start a thread that was refused.
+const RETRY: Duration = Duration::from_secs(10);
 
 type Emit = Box<dyn Fn(&Transition) + Send>;
 
@@ -38,14 +42,22 @@ pub struct Sdk {
 
 #[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
+    state: Monitor<State>,
+    /// What the thread works on, until there is one.
+    work: Mutex<Option<Work>>,
 }
 
 #[derive(Default)]
 struct State {
     closing: Option<Option<Instant>>,
     running: bool,
+    /// When the thread was refused, until there is one.
+    refused: Option<Instant>,
+}
+
+struct Work {
+    speaker: Speaker,
+    meter: Meter,
 }
 
 /// The way out for services that have an OpenTelemetry SDK of their own: the same metrics and
@@ -60,7 +72,14 @@ struct State {
 /// sdk_bill`). The hot path does not change.
 ///
 /// Alerts are log records named `highwater.alert.transition`, with the attributes they have over
-/// OTLP.
+/// OTLP: every transition once, hushed ones too.
+///
+/// Histograms ask for the bounds that OTLP's explicit ones would have here (those the semantic
+/// conventions advise, or [`explicit_bounds`](otlp::Config::explicit_bounds) declares); a view of
+/// the application's wins.
+///
+/// With it nothing is pushed beside the SDK, whatever `OTEL_EXPORTER_OTLP_ENDPOINT` says, unless
+/// `HIGHWATER_ENDPOINT` or an [`otlp`] export in code says so.
 ///
 /// Stop highwater first, then the providers, so that the last words are still heard.
 ///
@@ -103,24 +122,23 @@ impl Remote for Sdk {
         Vec::new()
     }
 
+    fn habits(&self) -> Habits {
+        Habits { exports: true, ..Habits::default() }
+    }
+
     fn reads(&self) -> bool {
         true
     }
 
     fn begin(&mut self, speaker: Speaker) {
         let Some(meter) = self.meter.take() else { return };
-        self.shared.state.lock().running = true;
+        *self.shared.work.lock() = Some(Work { speaker, meter });
+        self.shared.start();
+    }
+
+    fn retrier(&self) -> Retrier {
         let shared = self.shared.clone();
-        let thread = thread::Builder::new().name("highwater-sdk".to_owned());
-        let started = thread.spawn(move || {
-            shared.run(&speaker, Metrics::new(meter));
-            shared.state.lock().running = false;
-            shared.changed.notify_all();
-        });
-        if let Err(why) = started {
-            log::error!("highwater: no thread for the SDK's metrics: {why}");
-            self.shared.state.lock().running = false;
-        }
+        Box::new(move || shared.retry(RETRY))
     }
 
     fn tell(&mut self, transition: &Arc<Transition>) -> bool {
@@ -130,20 +148,22 @@ impl Remote for Sdk {
 
     fn close(&mut self, deadline: Option<Instant>) {
         self.shared.state.lock().closing = Some(deadline);
-        self.shared.changed.notify_all();
+        self.shared.state.notify_all();
+        self.shared.retry(Duration::ZERO);
     }
 
     fn finish(&mut self) -> Option<Left> {
         let mut state = self.shared.state.lock();
         while state.running {
-            match state.closing.flatten() {
-                None => self.shared.changed.wait(&mut state),
-                Some(deadline) => {
-                    if self.shared.changed.wait_until(&mut state, deadline).timed_out() {
-                        let reason = "the SDK took too long to record".to_owned();
-                        return state.running.then_some(Left { alerts: 1, reason });
-                    }
-                }
+            let Some(deadline) = state.closing.flatten() else {
+                state = self.shared.state.wait(state);
+                continue;
+            };
+            let late;
+            (state, late) = self.shared.state.wait_until(state, deadline);
+            if late && state.running {
+                let reason = "the SDK took too long to record".to_owned();
+                return Some(Left { alerts: 1, reason });
             }
         }
         None
@@ -151,20 +171,153 @@ impl Remote for Sdk {
 }
 
 impl Shared {
-    fn run(&self, speaker: &Speaker, mut metrics: Metrics) {
+    fn start(self: &Arc<Self>) {
+        let shared = self.clone();
+        let work = move || {
+            let work = shared.work.lock().take();
+            if let Some(work) = work {
+                shared.run(work);
+            }
+            shared.state.lock().running = false;
+            shared.state.notify_all();
+        };
+        let mut state = self.state.lock();
+        let spawned = thread::Builder::new().name("highwater-sdk".to_owned()).spawn(work);
+        state.running = spawned.is_ok();
+        state.refused = spawned.is_err().then(Instant::now);
+        if let Err(why) = spawned {
+            log::error!(
+                "highwater: no thread for the SDK's metrics, trying again in {RETRY:?}: {why}"
+            );
+        }
+    }
+
+    /// Starts it if it was refused so long ago.
+    fn retry(self: &Arc<Self>, after: Duration) {
+        let refused = self.state.lock().refused;
+        if refused.is_some_and(|at| at.elapsed() >= after) {
+            self.start();
+        }
+    }
+
+    fn run(&self, Work { speaker, meter }: Work) {
+        let mut metrics = Metrics::new(meter, speaker.bounds.clone());
         let pause = speaker.tick.max(LEAST_PAUSE);
+        let mut panicked = false;
         loop {
             let next = Instant::now() + pause;
             let mut state = self.state.lock();
-            while state.closing.is_none() && !self.changed.wait_until(&mut state, next).timed_out()
-            {
+            let mut due = false;
+            while state.closing.is_none() && !due {
+                (state, due) = self.state.wait_until(state, next);
             }
             let closing = state.closing.is_some();
             drop(state);
-            (speaker.read)(&mut |snapshot| metrics.update(snapshot));
+            // Their instruments, and views, are strangers' code.
+            let round = catch_unwind(AssertUnwindSafe(|| {
+                (speaker.read)(&mut |snapshot| metrics.update(snapshot));
+            }));
+            if round.is_err() && !std::mem::replace(&mut panicked, true) {
+                log::error!("highwater: the SDK panicked while it was told of metrics");
+            }
             if closing {
                 return;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::{
+        KeyValue,
+        logs::NoopLoggerProvider,
+        metrics::{HistogramBuilder, InstrumentProvider, MeterProvider, SyncInstrument},
+    };
+
+    use super::*;
+    use crate::{
+        Highwater,
+        sync::{AtomicU64, Ordering},
+    };
+
+    /// Whose histograms panic now and then.
+    #[derive(Default)]
+    struct Broken(AtomicU64);
+
+    struct Instruments(Arc<Broken>);
+
+    impl SyncInstrument<f64> for Broken {
+        fn measure(&self, _: f64, _: &[KeyValue]) {
+            assert!(self.0.fetch_add(1, Ordering::Relaxed) != 0, "on purpose");
+        }
+    }
+
+    impl InstrumentProvider for Instruments {
+        fn f64_histogram(
+            &self,
+            _: HistogramBuilder<'_, opentelemetry::metrics::Histogram<f64>>,
+        ) -> opentelemetry::metrics::Histogram<f64> {
+            opentelemetry::metrics::Histogram::new(self.0.clone())
+        }
+    }
+
+    struct Provider(Arc<Broken>);
+
+    impl MeterProvider for Provider {
+        fn meter_with_scope(&self, _: opentelemetry::InstrumentationScope) -> Meter {
+            Meter::new(Arc::new(Instruments(self.0.clone())))
+        }
+    }
+
+    #[test]
+    fn an_sdk_that_panics_is_told_of_the_next_round_all_the_same() {
+        let broken = Arc::new(Broken::default());
+        let hw = Highwater::builder("shop")
+            .tick(Duration::from_millis(100))
+            .without_presets()
+            .export(super::sdk(&Provider(broken.clone()), &NoopLoggerProvider::new()))
+            .start()
+            .unwrap();
+        hw.histogram("sizes").build().record(1.0);
+        while broken.0.load(Ordering::Relaxed) < 2 {
+            thread::yield_now();
+        }
+        hw.shutdown(Duration::from_secs(20)).unwrap();
+    }
+
+    #[test]
+    fn the_same_does_not_go_out_twice_because_their_endpoint_is_known() {
+        let start = |own: bool, variable: &'static str| {
+            let broken = Arc::new(Broken(AtomicU64::new(1)));
+            let mut builder = Highwater::builder("shop")
+                .without_presets()
+                .export(super::sdk(&Provider(broken), &NoopLoggerProvider::new()));
+            if own {
+                builder = builder.export(otlp::from_env());
+            }
+            let lookup = |name: &str| (name == variable).then(|| "http://127.0.0.1:9".to_owned());
+            let hw = builder.start_in(&lookup).unwrap();
+            hw.health().delivery.is_some()
+        };
+        for variable in ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"] {
+            assert!(!start(false, variable), "the SDK's, {variable}");
+            assert!(start(true, variable), "both were asked for");
+        }
+        assert!(start(false, "HIGHWATER_ENDPOINT"), "an operator means us");
+    }
+
+    #[test]
+    fn a_thread_that_was_refused_is_tried_again() {
+        let shared = Arc::<Shared>::default();
+        shared.state.lock().refused = Some(Instant::now());
+        shared.retry(RETRY);
+        assert!(shared.state.lock().refused.is_some(), "not yet");
+        shared.retry(Duration::ZERO);
+        let mut state = shared.state.lock();
+        assert!(state.refused.is_none());
+        while state.running {
+            state = shared.state.wait(state);
         }
     }
 }

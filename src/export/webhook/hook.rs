@@ -19,6 +19,7 @@ use crate::{
         outbox::{Next, Work},
         receiver::{Line, Verdict},
     },
+    instrument::Gauge,
     name::Labels,
     sync::Arc,
 };
@@ -29,23 +30,24 @@ const CAPACITY: usize = 1_024;
 const RETENTION: Duration = Duration::from_secs(3_600);
 
 /// What all addresses share.
-#[derive(Debug)]
 pub(super) struct Plan {
     pub(super) template: Template,
     /// `job` and `instance`.
     pub(super) identity: Labels,
     pub(super) headers: Vec<(String, String)>,
     pub(super) secret: Option<Vec<u8>>,
+    /// How many replicas are desired, if the template asks.
+    pub(super) desired: Option<Gauge>,
 }
 
-#[derive(Debug)]
 struct Message {
     id: String,
     told: Arc<Transition>,
+    /// As it was then: a message stays the same from attempt to attempt.
+    desired: Option<f64>,
     since: Instant,
 }
 
-#[derive(Debug)]
 pub(super) struct Hook {
     plan: Arc<Plan>,
     line: Line,
@@ -68,7 +70,8 @@ impl Plan {
     fn body(&self, message: &Message) -> Vec<u8> {
         let own = message.told.labels.iter();
         let labels = Labels::new(self.identity.iter().chain(own));
-        let fill = Fill { id: &message.id, told: &message.told, labels: &labels };
+        let Message { id, told, desired, .. } = message;
+        let fill = Fill { id, told, labels: &labels, desired: *desired };
         self.template.fill(&fill).to_string().into_bytes()
     }
 
@@ -100,7 +103,8 @@ impl Work for Hook {
             self.line.lose(1, "too many wait");
         }
         let id = format!("msg_{:032x}", random_u128());
-        self.waiting.push_back(Message { id, told: transition.clone(), since: now });
+        let desired = self.plan.desired.as_ref().and_then(|desired| desired.0.value());
+        self.waiting.push_back(Message { id, told: transition.clone(), desired, since: now });
     }
 
     fn step(&mut self, now: Instant, deadline: Option<Instant>) -> Next {

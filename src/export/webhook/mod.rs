@@ -24,6 +24,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+
 use self::{
     hook::{Hook, Plan},
     template::Template,
@@ -34,8 +36,10 @@ use super::{
     receiver::{self, Line, Manner},
 };
 use crate::{
-    alert::{Left, Remote, Severity, Sink, Speaker},
+    alert::{Habits, Left, Remote, Retrier, Severity, Sink, Speaker},
     event::Transition,
+    name::Labels,
+    semconv,
     sync::Arc,
 };
 
@@ -85,11 +89,14 @@ impl Config {
     /// The body: JSON whose texts may hold `{{ alertname }}`, `{{ state }}` (`firing` or
     /// `resolved`), `{{ severity }}`, `{{ summary }}`, `{{ description }}`, `{{ runbook }}`,
     /// `{{ expression }}`, `{{ value }}`, `{{ threshold }}`, `{{ unit }}`, `{{ labels }}` (an
-    /// object), `{{ labels.NAME }}`, `{{ at }}`, `{{ active_since }}`, `{{ resolve_reason }}`,
+    /// object), `{{ labels.NAME }}`, `{{ annotations }}` (the rule's others, an object),
+    /// `{{ annotations.NAME }}`, `{{ at }}`, `{{ active_since }}`, `{{ resolve_reason }}`,
     /// `{{ id }}`, `{{ causes }}` and `{{ evidence }}` (texts; the likeliest cause first).
     ///
     /// A text that is one placeholder and nothing else becomes what it stands for, a number as a
     /// number and nothing as `null`. By default all of them, by name.
+    ///
+    /// `{{ desired_replicas }}` is what [`scale::desired`](super::scale::desired) said last.
     pub fn template(mut self, json: impl Into<String>) -> Self {
         self.template = json.into();
         self
@@ -97,7 +104,8 @@ impl Config {
 
     /// Signs every request as [Standard Webhooks](https://www.standardwebhooks.com) has it:
     /// `webhook-signature` is `v1,` and the base64 of HMAC-SHA256 over
-    /// `{webhook-id}.{webhook-timestamp}.{body}`. At least 16 bytes.
+    /// `{webhook-id}.{webhook-timestamp}.{body}`. At least 16 bytes; what begins with `whsec_` is
+    /// the base64 of them, as the receivers' libraries have it.
     pub fn sign_with(mut self, secret: impl Into<Vec<u8>>) -> Self {
         self.secret = Some(secret.into());
         self
@@ -121,6 +129,19 @@ impl Config {
         self
     }
 
+    /// What signs, if it can be read.
+    fn key(&self) -> Option<Result<Vec<u8>, ()>> {
+        let secret = self.secret.as_ref()?;
+        Some(match secret.strip_prefix(b"whsec_") {
+            // With or without padding, as receivers take it.
+            Some(encoded) => {
+                let end = encoded.iter().rposition(|byte| *byte != b'=').map_or(0, |at| at + 1);
+                STANDARD_NO_PAD.decode(&encoded[..end]).map_err(drop)
+            }
+            None => Ok(secret.clone()),
+        })
+    }
+
     /// Where alerts of this severity go.
     fn url_of(&self, severity: Severity) -> &str {
         let route = self.routes.iter().rev().find(|(routed, _)| *routed == severity);
@@ -132,7 +153,7 @@ impl Config {
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
-            .field("url", &otlp::endpoint::shown(&self.url))
+            .field("url", &otlp::endpoint::place(&self.url))
             .field("at_least", &self.at_least)
             .field("is_signed", &self.secret.is_some())
             .finish_non_exhaustive()
@@ -146,7 +167,6 @@ impl From<Config> for Sink {
 }
 
 /// The sink.
-#[derive(Debug)]
 struct Webhook {
     config: Config,
     /// By address as given.
@@ -173,20 +193,32 @@ impl Remote for Webhook {
             let given: String = self.config.template.chars().take(80).collect();
             mistakes.push(otlp::Error::new("webhook template", format!("{given:?}"), allowed));
         }
-        if let Some(secret) = self.config.secret.as_ref().filter(|secret| secret.len() < 16) {
-            let given = format!("{} bytes long", secret.len());
-            mistakes.push(otlp::Error::new("webhook secret", given, "at least 16 bytes"));
+        let wrong = |given, allowed| otlp::Error::new("webhook secret", given, allowed);
+        match self.config.key() {
+            Some(Err(())) => mistakes.push(wrong("not base64".to_owned(), "whsec_ and base64")),
+            Some(Ok(key)) if key.len() < 16 => {
+                mistakes.push(wrong(format!("{} bytes long", key.len()), "at least 16 bytes"));
+            }
+            _ => {}
         }
         mistakes
     }
 
+    fn habits(&self) -> Habits {
+        Habits::default()
+    }
+
     fn begin(&mut self, speaker: Speaker) {
         let Ok(template) = Template::parse(&self.config.template) else { return };
+        let desired = template
+            .asks_for(template::DESIRED)
+            .then(|| speaker.registry.gauge(semconv::SCALE_DESIRED_REPLICAS, &Labels::empty()));
         let plan = Arc::new(Plan {
             template,
+            desired,
             identity: speaker.identity,
             headers: self.config.manner.headers.clone(),
-            secret: self.config.secret.clone(),
+            secret: self.config.key().and_then(Result::ok),
         });
         let urls: Vec<String> = self.urls().into_iter().map(str::to_owned).collect();
         for text in urls {
@@ -198,7 +230,7 @@ impl Remote for Webhook {
                     self.hooks.push((text, Outbox::new(THREAD, Hook::new(plan.clone(), line))));
                 }
                 // Checked at start; all that is left is that TLS cannot be had.
-                Err(why) => log::error!("highwater: {}: {why}", otlp::endpoint::shown(&text)),
+                Err(why) => log::error!("highwater: {}: {why}", otlp::endpoint::place(&text)),
             }
         }
     }
@@ -211,6 +243,11 @@ impl Remote for Webhook {
         let url = self.config.url_of(severity);
         let hook = self.hooks.iter().find(|(text, _)| text == url);
         hook.is_some_and(|(_, hook)| hook.push(transition))
+    }
+
+    fn retrier(&self) -> Retrier {
+        let hooks: Vec<_> = self.hooks.iter().map(|(_, hook)| hook.clone()).collect();
+        Box::new(move || hooks.iter().for_each(Outbox::retry))
     }
 
     fn close(&mut self, deadline: Option<Instant>) {

@@ -23,6 +23,7 @@ pub(super) const DEFAULT: &str = r#"{
   "threshold": "{{ threshold }}",
   "unit": "{{ unit }}",
   "labels": "{{ labels }}",
+  "annotations": "{{ annotations }}",
   "at": "{{ at }}",
   "active_since": "{{ active_since }}",
   "resolve_reason": "{{ resolve_reason }}",
@@ -43,12 +44,17 @@ const WORDS: &[&str] = &[
     "threshold",
     "unit",
     "labels",
+    "annotations",
     "at",
     "active_since",
     "resolve_reason",
     "causes",
     "evidence",
+    DESIRED,
 ];
+
+/// Not in the default: it has an autoscaler to do with.
+pub(super) const DESIRED: &str = "desired_replicas";
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Template(Node);
@@ -75,6 +81,7 @@ pub(super) struct Fill<'a> {
     pub(super) told: &'a Transition,
     /// The alert's, `job` and `instance` included.
     pub(super) labels: &'a Labels,
+    pub(super) desired: Option<f64>,
 }
 
 impl Template {
@@ -87,6 +94,10 @@ impl Template {
 
     pub(super) fn fill(&self, fill: &Fill<'_>) -> Value {
         self.0.fill(fill)
+    }
+
+    pub(super) fn asks_for(&self, word: &str) -> bool {
+        self.0.asks_for(word)
     }
 }
 
@@ -115,10 +126,11 @@ fn parts(text: &str) -> Result<Vec<Part>, String> {
             return Err(format!("a `}}}}` for every `{{{{`, which {text:?} lacks"));
         };
         let word = word.trim();
-        let is_label = word.strip_prefix("labels.").is_some_and(|label| !label.is_empty());
-        if !is_label && !WORDS.contains(&word) {
+        let named = ["labels.", "annotations."].iter().find_map(|of| word.strip_prefix(of));
+        let is_named = named.is_some_and(|name| !name.is_empty());
+        if !is_named && !WORDS.contains(&word) {
             return Err(format!(
-                "placeholders {} and labels.NAME, which {word:?} is none of",
+                "placeholders {}, labels.NAME and annotations.NAME, which {word:?} is none of",
                 WORDS.join(", ")
             ));
         }
@@ -135,6 +147,16 @@ fn parts(text: &str) -> Result<Vec<Part>, String> {
 }
 
 impl Node {
+    fn asks_for(&self, word: &str) -> bool {
+        match self {
+            Self::Fixed(_) => false,
+            Self::Whole(of) => of == word,
+            Self::Text(parts) => parts.iter().any(|part| *part == Part::Word(word.to_owned())),
+            Self::Array(items) => items.iter().any(|item| item.asks_for(word)),
+            Self::Object(fields) => fields.iter().any(|(_, node)| node.asks_for(word)),
+        }
+    }
+
     fn fill(&self, fill: &Fill<'_>) -> Value {
         match self {
             Self::Fixed(value) => value.clone(),
@@ -190,16 +212,22 @@ impl Fill<'_> {
             "evidence" => told.evidence.as_ref().map_or(Value::Null, |evidence| {
                 evidence.facts.iter().map(|fact| Value::from(&*fact.text)).collect()
             }),
-            "labels" => {
-                let labels = self.labels.iter().map(|(key, value)| (key.to_owned(), value.into()));
-                Value::Object(labels.collect::<Map<String, Value>>())
-            }
-            label => {
-                let key = label.strip_prefix("labels.").unwrap_or_default();
-                self.labels.get(key).map_or(Value::Null, Value::from)
+            // A whole number, as replicas are.
+            DESIRED => self.desired.map_or(Value::Null, |desired| (desired as u64).into()),
+            "labels" => object(self.labels),
+            "annotations" => object(&told.annotations),
+            named => {
+                let label = named.strip_prefix("labels.").map(|key| self.labels.get(key));
+                let text = named.strip_prefix("annotations.").map(|key| told.annotations.get(key));
+                label.or(text).flatten().map_or(Value::Null, Value::from)
             }
         }
     }
+}
+
+fn object(pairs: &Labels) -> Value {
+    let pairs = pairs.iter().map(|(key, value)| (key.to_owned(), value.into()));
+    Value::Object(pairs.collect::<Map<String, Value>>())
 }
 
 #[cfg(test)]
@@ -211,7 +239,12 @@ mod tests {
 
     fn filled(template: &str, told: &Transition) -> Value {
         let labels = Labels::new([("pool", "a\"b\n"), ("job", "shop")]);
-        Template::parse(template).unwrap().fill(&Fill { id: "7", told, labels: &labels })
+        Template::parse(template).unwrap().fill(&Fill {
+            id: "7",
+            told,
+            labels: &labels,
+            desired: Some(6.0),
+        })
     }
 
     #[test]
@@ -237,7 +270,17 @@ mod tests {
         assert_eq!(sent["at"], "1970-01-01T00:00:00.000Z");
         // JSON has no NaN.
         assert_eq!(sent["value"], Value::Null);
-        assert_eq!(sent.as_object().unwrap().len(), WORDS.len());
+        assert_eq!(sent.as_object().unwrap().len(), WORDS.len() - 1);
+        assert!(!Template::parse(DEFAULT).unwrap().asks_for(DESIRED));
+    }
+
+    #[test]
+    fn an_autoscaler_gets_a_number() {
+        let told = testing::transition("Full");
+        let template =
+            r#"{"replicas": "{{ desired_replicas }}", "t": ["x{{ desired_replicas }}"]}"#;
+        assert_eq!(filled(template, &told), json!({"replicas": 6, "t": ["x6"]}));
+        assert!(Template::parse(template).unwrap().asks_for(DESIRED));
     }
 
     #[test]
@@ -247,5 +290,18 @@ mod tests {
         assert!(wrong(r#"["{{ sumary }}"]"#).contains("\"sumary\""));
         assert!(wrong(r#"["{{ summary"]"#).contains("}}"));
         assert!(wrong(r#"["{{ labels. }}"]"#).contains("labels.NAME"));
+    }
+
+    #[test]
+    fn annotations_of_the_rule_are_there_by_name_and_together() {
+        let mut told = Transition::clone(&testing::transition("Full"));
+        told.annotations = Labels::new([("dashboard", "https://d")]);
+        assert_eq!(
+            filled(
+                r#"["{{ annotations }}", "{{ annotations.dashboard }}", "{{ annotations.no }}"]"#,
+                &told
+            ),
+            json!([{"dashboard": "https://d"}, "https://d", null])
+        );
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! They are strangers' code, so they run on a thread of their own (`highwater-observe`, started
 //! with the first of them), each under `catch_unwind`. What they say is there at the next tick. One
-//! that has not come back by then is late: it is passed over until it does, another thread goes on
-//! with the rest, and its values become absent. At most [`MAX_LATE`] are waited for at a time.
+//! that has taken a whole tick is late: it is passed over until it comes back, another thread goes
+//! on with the rest, and its values become absent. At most [`MAX_LATE`] are waited for at a time.
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ use crate::{
     instrument::Gauge,
     name::Labels,
     registry::{Kind, Registry},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Monitor, Mutex},
 };
 
 const MAX_LATE: usize = 3;
@@ -114,8 +114,7 @@ impl<T: Number> AsyncInstrument<T> for Heard<'_, T> {
 /// All observables of an instance.
 #[derive(Default)]
 pub(crate) struct Observers {
-    state: Mutex<State>,
-    asked: Condvar,
+    state: Monitor<State>,
 }
 
 #[derive(Default)]
@@ -123,8 +122,10 @@ struct State {
     observables: Vec<Arc<dyn Observable>>,
     /// Of this round, those yet to be asked.
     next: usize,
-    /// Being asked by the worker in charge.
-    busy: Option<Arc<dyn Observable>>,
+    /// Rounds so far.
+    round: u64,
+    /// Being asked by the worker in charge, and since which round.
+    busy: Option<(Arc<dyn Observable>, u64)>,
     /// Not come back by the end of their round.
     late: Vec<Arc<dyn Observable>>,
     /// The worker in charge; one that finds another number here has been replaced.
@@ -155,7 +156,7 @@ impl Observers {
         let mut state = self.state.lock();
         // It is asked in this round already.
         state.observables.push(Arc::new(observable));
-        self.asked.notify_all();
+        self.state.notify_all();
         if !state.running && !state.stopped {
             state.running = self.start(state.in_charge);
         }
@@ -180,11 +181,15 @@ impl Observers {
         if !state.running {
             state.running = self.start(state.in_charge);
         }
-        if state.busy.is_some() && state.late.len() < MAX_LATE {
+        state.round += 1;
+        // One whose turn came in the round just over has not had a whole tick yet.
+        let over = state.round - 1;
+        let is_late = state.busy.as_ref().is_some_and(|(_, since)| *since < over);
+        if is_late && state.late.len() < MAX_LATE {
             let number = state.in_charge + 1;
             if self.start(number) {
                 state.in_charge = number;
-                if let Some(late) = state.busy.take() {
+                if let Some((late, _)) = state.busy.take() {
                     log::warn!(
                         "highwater: the callback of {:?} takes longer than a tick",
                         late.name()
@@ -196,14 +201,14 @@ impl Observers {
         }
         if state.busy.is_none() {
             state.next = 0;
-            self.asked.notify_all();
+            self.state.notify_all();
         }
     }
 
     /// No more rounds.
     pub(crate) fn stop(&self) {
         self.state.lock().stopped = true;
-        self.asked.notify_all();
+        self.state.notify_all();
     }
 
     fn work(&self, number: u64) {
@@ -243,11 +248,11 @@ impl Observers {
             while let Some(next) = state.observables.get(state.next).cloned() {
                 state.next += 1;
                 if !state.late.iter().any(|late| Arc::ptr_eq(late, &next)) {
-                    state.busy = Some(next.clone());
+                    state.busy = Some((next.clone(), state.round));
                     return Some(next);
                 }
             }
-            self.asked.wait(&mut state);
+            state = self.state.wait(state);
         }
     }
 }
@@ -255,5 +260,44 @@ impl Observers {
 impl std::fmt::Debug for Observers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Observers").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::registry::DEFAULT_CARDINALITY_LIMIT;
+
+    #[test]
+    fn one_whose_turn_came_late_is_not_late_itself() {
+        let observers = Arc::<Observers>::default();
+        let registry = Arc::new(Registry::new(DEFAULT_CARDINALITY_LIMIT));
+        let (asked, hear) = mpsc::channel();
+        let add = |name: &'static str| {
+            let (release, wait) = mpsc::channel::<()>();
+            let (asked, wait) = (asked.clone(), Mutex::new(wait));
+            let callback: Callback<u64> = Box::new(move |_| {
+                _ = asked.send(name);
+                _ = wait.lock().recv();
+            });
+            observers.add(&registry, name, Kind::Gauge, vec![callback]);
+            release
+        };
+        let (first, second) = (add("first"), add("second"));
+        let late = || {
+            let state = observers.state.lock();
+            state.late.iter().map(|late| late.name().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(hear.recv(), Ok("first"));
+        first.send(()).unwrap();
+        assert_eq!(hear.recv(), Ok("second"), "just before the round is over");
+        observers.round();
+        assert!(late().is_empty(), "{:?}", late());
+        observers.round();
+        assert_eq!(late(), ["second"]);
+        drop((first, second));
+        observers.stop();
     }
 }
