@@ -2,20 +2,32 @@
 //! that misbehave.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/prometheus.rs"]
+mod prometheus;
 #[path = "support/receiver.rs"]
 mod receiver;
+#[path = "support/alertmanager.rs"]
+mod server;
 #[path = "support/stack.rs"]
 mod stack;
 
 use std::{
     collections::HashSet,
     process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, SystemTime},
 };
 
-use highwater::{Gauge, Highwater, alert::Severity, export::alertmanager, rule};
+use highwater::{
+    Gauge, Highwater,
+    alert::Severity,
+    export::{alertmanager, prometheus::CONTENT_TYPE},
+    rule,
+};
+use prometheus::{Prometheus, Route, Setup};
 use receiver::{Reaction, Received, Receiver};
 use serde_json::Value;
+use server::Alertmanager;
 
 fn shop(to: alertmanager::Config) -> Highwater {
     Highwater::builder("shop")
@@ -28,7 +40,8 @@ fn shop(to: alertmanager::Config) -> Highwater {
                 .when(rule::gauge("depth").above(2.0))
                 .severity(Severity::Critical)
                 .summary("{{ value }} deep")
-                .runbook("https://runbooks.example/deep"),
+                .runbook("https://runbooks.example/deep")
+                .annotation("dash.board", "https://dashboards.example/{{ labels.queue.name }}"),
         )
         .sink(to)
         .start()
@@ -80,6 +93,8 @@ fn fires_is_sent_again_and_ends() {
     assert_eq!(first["labels"].as_object().unwrap().len(), 6);
     assert_eq!(first["annotations"]["summary"], "7 deep");
     assert_eq!(first["annotations"]["runbook_url"], "https://runbooks.example/deep");
+    // Under a name that Alertmanager takes.
+    assert_eq!(first["annotations"]["dash_board"], "https://dashboards.example/mail");
     assert_eq!(first["labels"], again["labels"]);
     assert_eq!(first["startsAt"], again["startsAt"]);
     assert!(time(&first["startsAt"]) >= before - Duration::from_millis(1));
@@ -173,55 +188,13 @@ fn mistakes_are_told_together() {
     assert!(!error.contains("Bearer x"));
 }
 
-/// A real one with a webhook of ours behind it.
-struct Alertmanager {
-    _server: stack::Server,
-    port: u16,
-}
-
-impl Alertmanager {
-    fn start(test: &str, webhook: &str) -> Option<Self> {
-        let binary = stack::find(test, "alertmanager")?;
-        let port = stack::free_port();
-        let server = stack::Server::start("alertmanager", |directory| {
-            let config = format!(
-                "route: {{receiver: hook, group_by: ['...'], group_wait: 100ms, group_interval: 500ms, repeat_interval: 1s}}\n\
-                 receivers:\n- name: hook\n  webhook_configs: [{{url: '{webhook}/', send_resolved: true}}]\n"
-            );
-            std::fs::write(directory.join("am.yml"), config).unwrap();
-            let mut command = Command::new(binary);
-            command
-                .arg(format!("--config.file={}", directory.join("am.yml").display()))
-                .arg(format!("--storage.path={}", directory.join("data").display()))
-                .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-                .arg("--cluster.listen-address=");
-            command
-        });
-        let this = Self { _server: server, port };
-        stack::eventually("a ready Alertmanager", || {
-            stack::agent().get(format!("{}/-/ready", this.url())).call().ok()
-        });
-        Some(this)
-    }
-
-    fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    fn alerts(&self) -> Vec<Value> {
-        let url = format!("{}/api/v2/alerts", self.url());
-        let text = stack::agent().get(url).call().unwrap().body_mut().read_to_string().unwrap();
-        serde_json::from_str::<Value>(&text).unwrap().as_array().unwrap().clone()
-    }
-}
-
 #[test]
 fn a_real_alertmanager_notifies_repeats_and_resolves() {
     let test = "a_real_alertmanager_notifies_repeats_and_resolves";
     let hook = Receiver::always(Reaction::status(200));
-    let Some(first) = Alertmanager::start(test, &hook.url()) else { return };
+    let Some(first) = Alertmanager::start(test, Some(&hook.url())) else { return };
     let elsewhere = Receiver::always(Reaction::status(200));
-    let Some(second) = Alertmanager::start(test, &elsewhere.url()) else { return };
+    let Some(second) = Alertmanager::start(test, Some(&elsewhere.url())) else { return };
     let to = alertmanager::to([first.url(), second.url()]).resend_delay(Duration::from_secs(1));
     let hw = shop(to);
     let depth = depth(&hw, "mail");
@@ -250,4 +223,114 @@ fn a_real_alertmanager_notifies_repeats_and_resolves() {
     assert!(ends >= cleared - Duration::from_millis(2) && ends <= SystemTime::now(), "{alert}");
     elsewhere.wait_for(1);
     hw.shutdown(Duration::from_secs(5)).unwrap();
+}
+
+#[test]
+fn what_was_refused_is_tried_again_alone() {
+    // Only the third time it stands alone.
+    let alone = |request: &Received| {
+        array(request).iter().all(|alert| alert["labels"]["queue_name"] == "odd")
+    };
+    let times = AtomicUsize::new(0);
+    let peer = Receiver::start(move |_, request| {
+        let odd = array(request).iter().any(|alert| alert["labels"]["queue_name"] == "odd");
+        let taken = alone(request) && times.fetch_add(1, Ordering::Relaxed) >= 2;
+        Reaction::status(if odd && !taken { 400 } else { 200 })
+    });
+    let hw = shop(alertmanager::to([peer.url()]).resend_delay(Duration::from_secs(1)));
+    depth(&hw, "even").set(7.0);
+    peer.wait_for(1);
+    let odd = depth(&hw, "odd");
+    odd.set(7.0);
+    stack::eventually("it to be taken", || {
+        let tried = peer.received().iter().filter(|request| alone(request)).count();
+        (tried > 3).then_some(())
+    });
+    // Taken at last, it has an end like the others.
+    odd.set(0.0);
+    stack::eventually("its end", || {
+        let received = peer.received();
+        let mut own = received.iter().filter(|request| alone(request)).flat_map(array);
+        own.any(|alert| time(&alert["endsAt"]) <= SystemTime::now()).then_some(())
+    });
+    stack::eventually("the loss, counted once", || {
+        let page = hw.render_prometheus();
+        page.contains("highwater_dropped_total{reason=\"alertmanager\"} 1.0\n").then_some(())
+    });
+    hw.shutdown(Duration::from_secs(5)).unwrap();
+}
+
+/// A server that scrapes under the same `job` and `instance`, and runs the exported rules, raises
+/// the very alert that the process does. One that sums away whose it is, raises another.
+#[test]
+fn the_exported_rules_on_a_server_raise_the_same_alert() {
+    let test = "the_exported_rules_on_a_server_raise_the_same_alert";
+    let ours = Receiver::always(Reaction::status(200));
+    let Some(alertmanager) = Alertmanager::start(test, None) else { return };
+    let hw = Highwater::builder("shop")
+        .resource("service.instance.id", "shop-1")
+        .resource("service.namespace", "web")
+        .tick(Duration::from_millis(100))
+        .without_presets()
+        .rule(
+            rule::alert("Deep")
+                .when(rule::gauge("depth").above(2.0))
+                .severity(Severity::Critical)
+                .label("queue.kind", "{{ labels.queue.name }}s"),
+        )
+        .rule(rule::alert("DeepInAll").when(rule::promql("sum(depth) > 2")))
+        .sink(alertmanager::to([alertmanager.url(), ours.url()]))
+        .start()
+        .unwrap();
+    let depth = depth(&hw, "mail");
+    depth.set(0.0);
+    let page = hw.clone();
+    let route = Route::serve(CONTENT_TYPE, move || page.render_prometheus());
+    let style = rule::ExportStyle::new().histograms(rule::Histograms::Classic);
+    let setup = Setup {
+        rules: &hw.export_rules(&style).yaml,
+        job: "web/shop",
+        instance: Some("shop-1"),
+        alertmanager: Some(alertmanager.port),
+        ..Setup::default()
+    };
+    let Some(server) = Prometheus::start_as(test, route.address, setup) else { return };
+    depth.set(7.0);
+    ours.wait_for(1);
+    // Both have told: the server's own is there by its label, which ours has not.
+    stack::eventually("the server's alerts", || {
+        let firing = server.query("ALERTS{alertstate=\"firing\"}").len();
+        (firing == 2 && sent(&server) >= 2.0).then_some(())
+    });
+    let known = stack::eventually("both ours and the server's", || {
+        let known = alertmanager.alerts();
+        // Of the sum, one of the process and one of the server, which knows no process.
+        let sums = known.iter().filter(|alert| alert["labels"]["alertname"] == "DeepInAll");
+        (sums.count() == 2).then_some(known)
+    });
+    let deep: Vec<_> =
+        known.iter().filter(|alert| alert["labels"]["alertname"] == "Deep").collect();
+    assert_eq!(deep.len(), 1, "{known:#?}");
+    let mut labels: Vec<_> = deep[0]["labels"].as_object().unwrap().iter().collect();
+    labels.sort_by_key(|(key, _)| *key);
+    let labels: Vec<_> = labels.iter().map(|(k, v)| (k.as_str(), v.as_str().unwrap())).collect();
+    assert_eq!(
+        labels,
+        [
+            ("alertname", "Deep"),
+            ("instance", "shop-1"),
+            ("job", "web/shop"),
+            ("queue_kind", "mails"),
+            ("queue_name", "mail"),
+            ("severity", "critical"),
+        ]
+    );
+    hw.shutdown(Duration::from_secs(20)).unwrap();
+}
+
+/// How many alerts a Prometheus has sent to its Alertmanager.
+fn sent(server: &Prometheus) -> f64 {
+    let page = server.get("/metrics", &[]).unwrap();
+    let sent = page.lines().filter(|line| line.starts_with("prometheus_notifications_sent_total{"));
+    sent.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }

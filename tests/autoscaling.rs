@@ -74,7 +74,7 @@ fn the_snippets_ask_for_series_that_are_there() {
         Highwater::builder("shop").tick(Duration::from_millis(100)).sample(memory).start().unwrap();
     let page = hw.clone();
     let route = Route::serve(CONTENT_TYPE, move || page.render_prometheus());
-    let Some(prometheus) = Prometheus::start(test, route.address, None) else { return };
+    let Some(prometheus) = Prometheus::start(test, route.address) else { return };
     let sum = prometheus.one(query);
     assert!(sum > 0.0 && sum < 1.0, "one replica's share of its memory: {sum}");
     stack::eventually("what the adapter looks for", || {

@@ -162,13 +162,29 @@ fn enter(state: &str) -> io::Result<()> {
 
 fn start(url: &str, directory: &str) -> Highwater {
     let to = otlp::to(url).spool(otlp::spool(directory)).interval(Duration::from_millis(200));
-    Highwater::builder("degraded")
+    let builder = Highwater::builder("degraded")
         .tick(Duration::from_millis(100))
         .rule(rule::alert("Deep").when(rule::gauge("depth").above(2.0)))
         .sink(alert::to_fn(|_| ()))
-        .export(to)
-        .start()
-        .unwrap()
+        .export(to);
+    // Each door has a thread of its own.
+    #[cfg(feature = "alertmanager")]
+    let builder = builder.sink(highwater::export::alertmanager::to([url]));
+    #[cfg(feature = "webhook")]
+    let builder = builder.sink(highwater::export::webhook::to(url));
+    #[cfg(feature = "otel-sdk-0-33")]
+    let builder = builder.export(highwater::export::sdk(
+        &opentelemetry::metrics::noop::NoopMeterProvider::new(),
+        &opentelemetry::logs::NoopLoggerProvider::new(),
+    ));
+    let hw = builder.start().unwrap();
+    #[cfg(feature = "otel-api-0-33")]
+    {
+        use opentelemetry::metrics::MeterProvider as _;
+        let meter = highwater::integrate::otel::meter_provider(&hw).meter("library");
+        meter.u64_observable_gauge("ones").with_callback(|one| one.observe(1, &[])).build();
+    }
+    hw
 }
 
 /// Asserts that it keeps its deadline.

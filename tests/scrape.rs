@@ -44,7 +44,7 @@ fn a_real_prometheus_scrapes_what_was_recorded() {
         move || hw.render_prometheus()
     });
     let test = "a_real_prometheus_scrapes_what_was_recorded";
-    let Some(prometheus) = Prometheus::start(test, route.address, None) else { return };
+    let Some(prometheus) = Prometheus::start(test, route.address) else { return };
     for (promql, expected) in [
         (r#"jobs_done_total{queue_name="a \"b\"\\\n"}"#, 42.0),
         ("depth", 7.0),
@@ -101,8 +101,15 @@ fn a_real_parser_reads_whatever_names_there_are() {
     let test = "a_real_parser_reads_whatever_names_there_are";
     let Some(read) = parsed_by_python(test, &page) else { return };
     assert!(read.contains("gauge the_last [] 1.0"), "{read}");
-    let samples = page.split('\n').filter(|line| !line.is_empty() && !line.starts_with('#'));
-    assert_eq!(read.lines().count(), samples.count());
+    let samples =
+        page.split('\n').filter(|line| !line.is_empty() && !line.starts_with('#')).count();
+    assert_eq!(read.lines().count(), samples);
+    // And the one it is for: it takes a page whole or not at all.
+    let route = Route::serve(CONTENT_TYPE, move || page.clone());
+    let Some(prometheus) = Prometheus::start(test, route.address) else { return };
+    assert_eq!(prometheus.one("up"), 1.0);
+    assert_eq!(prometheus.one("scrape_samples_scraped"), samples as f64);
+    assert_eq!(prometheus.one("scrape_series_added > 0"), samples as f64, "none twice");
 }
 
 fn labelled<H>(

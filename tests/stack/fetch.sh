@@ -105,7 +105,7 @@ bridge() {
 failed=
 [ -x "$dest/bin/victoria-metrics" ] && [ -x "$dest/bin/alertmanager" ] || servers "$@" || failed="$failed servers"
 [ -x "$dest/bin/rotel-agent" ] || collector || failed="$failed rotel-agent"
-for module in prometheus_client:prometheus-client yaml:pyyaml; do
+for module in prometheus_client:prometheus-client yaml:pyyaml standardwebhooks:standardwebhooks; do
     [ -d "$dest/python/${module%:*}" ] || wheel "$dest/python" "${module#*:}" || failed="$failed ${module#*:}"
 done
 [ -d "$dest/bridge" ] || bridge || failed="$failed bridge"

@@ -6,6 +6,7 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener},
+    path::Path,
     process::Command,
     sync::Arc,
     thread,
@@ -54,31 +55,68 @@ pub struct Prometheus {
     port: u16,
 }
 
+/// What it does.
+#[derive(Clone, Copy)]
+pub struct Setup<'a> {
+    /// The text of a rule file.
+    pub rules: &'a str,
+    pub scrape: &'a str,
+    pub evaluation: &'a str,
+    pub job: &'a str,
+    /// Else the target's address.
+    pub instance: Option<&'a str>,
+    pub alertmanager: Option<u16>,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self {
+            rules: "groups: []\n",
+            scrape: "200ms",
+            evaluation: "200ms",
+            job: "shop",
+            instance: None,
+            alertmanager: None,
+        }
+    }
+}
+
 impl Prometheus {
-    /// Scrapes `target` every 200 ms and evaluates `rules` (the text of a rule file) as often.
-    pub fn start(test: &str, target: SocketAddr, rules: Option<&str>) -> Option<Self> {
+    /// Scrapes `target` every 200 ms.
+    pub fn start(test: &str, target: SocketAddr) -> Option<Self> {
+        Self::start_as(test, target, Setup::default())
+    }
+
+    pub fn start_as(test: &str, target: SocketAddr, setup: Setup<'_>) -> Option<Self> {
         let binary = stack::find(test, "prometheus")?;
-        let port = stack::free_port();
-        let server = Server::start("prometheus", |directory| {
-            std::fs::write(directory.join("rules.yml"), rules.unwrap_or("groups: []\n")).unwrap();
-            let config = format!(
-                "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}\n\
+        let Setup { rules, scrape, evaluation, job, instance, alertmanager } = setup;
+        let start = |directory: &Path, [port]: [u16; 1]| {
+            std::fs::write(directory.join("rules.yml"), rules).unwrap();
+            let instance = instance.map(|name| format!(", labels: {{instance: '{name}'}}"));
+            let instance = instance.unwrap_or_default();
+            let mut config = format!(
+                "global: {{scrape_interval: {scrape}, scrape_timeout: {scrape}, evaluation_interval: {evaluation}}}\n\
                  rule_files: [rules.yml]\n\
                  scrape_configs:\n\
-                 - {{job_name: shop, static_configs: [{{targets: ['{target}']}}]}}\n"
+                 - {{job_name: '{job}', static_configs: [{{targets: ['{target}']{instance}}}]}}\n"
             );
+            if let Some(port) = alertmanager {
+                config += &format!(
+                    "alerting: {{alertmanagers: [{{static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]}}\n"
+                );
+            }
             std::fs::write(directory.join("prometheus.yml"), config).unwrap();
-            let mut command = Command::new(binary);
+            let mut command = Command::new(&binary);
             command
                 .arg(format!("--config.file={}", directory.join("prometheus.yml").display()))
                 .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
                 .arg(format!("--web.listen-address=127.0.0.1:{port}"))
                 .arg("--enable-feature=exemplar-storage");
             command
-        });
-        let prometheus = Self { server, port };
-        stack::eventually("a ready Prometheus", || prometheus.get("/-/ready", &[]));
-        Some(prometheus)
+        };
+        let ready = |[port]: [u16; 1]| stack::answers(port, "/-/ready");
+        let (server, [port]) = Server::on_ports("prometheus", start, ready);
+        Some(Self { server, port })
     }
 
     pub fn get(&self, path: &str, query: &[(&str, &str)]) -> Option<String> {

@@ -101,6 +101,30 @@ impl Server {
         Self { child, directory }
     }
 
+    /// On loopback ports of its own, once `ready` says so. A port that somebody else took in the
+    /// meantime ends the server, and others are tried.
+    pub fn on_ports<const N: usize>(
+        name: &str,
+        command: impl Fn(&Path, [u16; N]) -> Command,
+        ready: impl Fn([u16; N]) -> bool,
+    ) -> (Self, [u16; N]) {
+        for _ in 0..5 {
+            let ports = [(); N].map(|()| free_port());
+            let mut server = Self::start(name, |directory| command(directory, ports));
+            let running = eventually(&format!("{name} to be ready"), || {
+                let ready = ready(ports);
+                // Whose answer it was, if it is not there.
+                let ended = server.child.try_wait().expect("its status").is_some();
+                (ready || ended).then_some(!ended)
+            });
+            if running {
+                return (server, ports);
+            }
+            eprintln!("{name} ended, trying other ports: {}", server.log());
+        }
+        panic!("{name} does not stay");
+    }
+
     pub fn log(&self) -> String {
         let bytes = std::fs::read(self.directory.0.join("log")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -119,6 +143,11 @@ impl Drop for Server {
     }
 }
 
+/// Whether a server of ours says yes.
+pub fn answers(port: u16, path: &str) -> bool {
+    agent().get(format!("http://127.0.0.1:{port}{path}")).call().is_ok()
+}
+
 pub fn agent() -> ureq::Agent {
     let config = ureq::Agent::config_builder().proxy(None).timeout_global(Some(PATIENCE)).build();
     config.new_agent()
@@ -133,19 +162,18 @@ pub struct Victoria {
 impl Victoria {
     pub fn start(test: &str) -> Option<Self> {
         let binary = find(test, "victoria-metrics")?;
-        let port = free_port();
-        let server = Server::start("victoria", |directory| {
-            let mut command = Command::new(binary);
+        let start = |directory: &Path, [port]: [u16; 1]| {
+            let mut command = Command::new(&binary);
             command
                 .arg(format!("-storageDataPath={}", directory.join("data").display()))
                 .arg(format!("-httpListenAddr=127.0.0.1:{port}"))
                 .args(["-search.latencyOffset=0s", "-opentelemetry.usePrometheusNaming"])
                 .args(["-retentionPeriod=1d", "-memory.allowedBytes=256MB"]);
             command
-        });
-        let victoria = Self { server, port };
-        eventually("a healthy VictoriaMetrics", || victoria.get("/health", &[]));
-        Some(victoria)
+        };
+        let healthy = |[port]: [u16; 1]| answers(port, "/health");
+        let (server, [port]) = Server::on_ports("victoria", start, healthy);
+        Some(Self { server, port })
     }
 
     pub fn otlp_base(&self) -> String {
@@ -212,9 +240,8 @@ pub struct Rotel {
 impl Rotel {
     pub fn start(test: &str) -> Option<Self> {
         let binary = find(test, "rotel-agent")?;
-        let (http, grpc) = (free_port(), free_port());
-        let server = Server::start("rotel", |_| {
-            let mut command = Command::new(binary);
+        let start = |_: &Path, [http, grpc]: [u16; 2]| {
+            let mut command = Command::new(&binary);
             command
                 .arg("start")
                 .args(["--otlp-http-endpoint", &format!("127.0.0.1:{http}")])
@@ -222,10 +249,11 @@ impl Rotel {
                 .args(["--debug-log", "metrics", "--debug-log", "logs"])
                 .args(["--debug-log-verbosity", "detailed", "--exporter", "blackhole"]);
             command
-        });
-        let rotel = Self { server, http, grpc };
-        eventually("a listening rotel", || std::net::TcpStream::connect(("127.0.0.1", http)).ok());
-        Some(rotel)
+        };
+        let listens = |port| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+        let (server, [http, grpc]) =
+            Server::on_ports("rotel", start, |[http, grpc]| listens(http) && listens(grpc));
+        Some(Self { server, http, grpc })
     }
 
     pub fn http(&self) -> String {
@@ -280,21 +308,22 @@ impl Prometheus {
             );
             return None;
         }
-        let (port, otlp) = (free_port(), free_port());
-        let server = Server::start("prometheus", |directory| {
+        let start = |directory: &Path, [port]: [u16; 1]| {
             let config = directory.join("prometheus.yml");
             std::fs::write(&config, "storage: {tsdb: {out_of_order_time_window: 30m}}\n")
                 .expect("a configuration");
-            let mut command = Command::new(binary);
+            let mut command = Command::new(&binary);
             command
                 .arg(format!("--config.file={}", config.display()))
                 .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
                 .arg(format!("--web.listen-address=127.0.0.1:{port}"))
                 .args(["--web.enable-remote-write-receiver", "--enable-feature=native-histograms"]);
             command
-        });
+        };
+        let ready = |[port]: [u16; 1]| answers(port, "/-/ready");
+        let (server, [port]) = Server::on_ports("prometheus", start, ready);
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stack");
-        let bridge = Server::start("otlp2prom", |directory| {
+        let start = |directory: &Path, [otlp]: [u16; 1]| {
             let made = Command::new(&python)
                 .args(["-m", "grpc_tools.protoc", "rw.proto"])
                 .arg(format!("-I{}", here.display()))
@@ -309,11 +338,10 @@ impl Prometheus {
                 .arg(otlp.to_string())
                 .arg(format!("http://127.0.0.1:{port}/api/v1/write"));
             command
-        });
-        let prometheus = Self { server, bridge, port, otlp };
-        eventually("a ready Prometheus", || get(prometheus.port, "/-/ready", &[]));
-        eventually("a listening bridge", || std::net::TcpStream::connect(("127.0.0.1", otlp)).ok());
-        Some(prometheus)
+        };
+        let listens = |[port]: [u16; 1]| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+        let (bridge, [otlp]) = Server::on_ports("otlp2prom", start, listens);
+        Some(Self { server, bridge, port, otlp })
     }
 
     /// Where metrics go.

@@ -5,12 +5,15 @@
 
 #[path = "../../support/prometheus.rs"]
 mod prometheus;
+#[path = "../../support/receiver.rs"]
+mod receiver;
+#[path = "../../support/alertmanager.rs"]
+mod server;
 #[path = "../../support/stack.rs"]
 mod stack;
 
 use std::{
     collections::BTreeMap,
-    process::Command,
     time::{Duration, SystemTime},
 };
 
@@ -20,15 +23,17 @@ use highwater::{
     rule,
 };
 use highwater_doors::Blocking;
-use opentelemetry_otlp::{MetricExporter, Protocol, WithExportConfig, WithHttpConfig};
+use opentelemetry_otlp::{LogExporter, MetricExporter, Protocol, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::{
     Resource,
     logs::SdkLoggerProvider,
     metrics::{PeriodicReader, SdkMeterProvider},
 };
 use prometheus::{Prometheus, Route};
+use receiver::{Reaction, Receiver};
 use serde_json::Value;
-use stack::Victoria;
+use server::Alertmanager;
+use stack::{Rotel, Victoria};
 
 /// The service: what it does knows nothing of where it goes.
 fn service(builder: Builder) -> Highwater {
@@ -48,6 +53,8 @@ fn service(builder: Builder) -> Highwater {
     hw.gauge("depth").build().set(7.0);
     let sizes = hw.histogram("payload.size").unit(Unit::BYTES).build();
     (1..=1_000).for_each(|n| sizes.record(f64::from(n) * 10.0));
+    let orders = hw.query("orders").system("sqlite").build();
+    (1..=400).for_each(|n| orders.record(Duration::from_micros(n * 300)));
     let watch = hw.alert("Deep").unwrap();
     while !watch.is_firing() {
         std::thread::yield_now();
@@ -88,6 +95,48 @@ fn in_victoria(victoria: &Victoria, job: &str) -> Seen {
     VALUES.iter().map(|(promql, _)| value(promql)).collect()
 }
 
+/// What is compared of histograms, with the values recorded.
+fn histograms() -> [(&'static str, Vec<f64>); 2] {
+    [
+        ("payload_size_bytes_bucket", (1..=1_000).map(|n| f64::from(n) * 10.0).collect()),
+        (
+            "db_client_operation_duration_seconds_bucket",
+            (1..=400).map(|n| f64::from(n) * 3e-4).collect(),
+        ),
+    ]
+}
+
+/// Bounds and cumulated counts of a histogram's buckets.
+fn buckets(found: Vec<(Value, f64)>) -> Vec<(f64, f64)> {
+    let bound = |of: &Value| of["le"].as_str().unwrap().parse::<f64>().unwrap();
+    let mut buckets: Vec<_> = found.iter().map(|(of, count)| (bound(of), *count)).collect();
+    buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+    buckets
+}
+
+/// An alert's steps as log records say them, but for what is of the moment.
+fn steps(logs: &Receiver) -> Vec<(String, i32, String, BTreeMap<String, String>)> {
+    let of_the_moment = ["log.record.uid", "started_at", "duration", "evidence", "causes"];
+    let requests: Vec<_> = logs.received().iter().map(receiver::Received::logs).collect();
+    let resources = requests.into_iter().flat_map(|request| request.resource_logs);
+    let scopes = resources.flat_map(|resource| resource.scope_logs);
+    let records =
+        scopes.filter(|scope| scope.scope.as_ref().is_some_and(|s| s.name == "highwater"));
+    records
+        .flat_map(|scope| scope.log_records)
+        .map(|record| {
+            let lasting = record
+                .attributes
+                .iter()
+                .filter(|pair| !of_the_moment.iter().any(|end| pair.key.ends_with(end)))
+                .map(|pair| (pair.key.clone(), format!("{:?}", pair.value)))
+                .collect();
+            let body = format!("{:?}", record.body);
+            (record.event_name, record.severity_number, body, lasting)
+        })
+        .collect()
+}
+
 #[test]
 fn one_service_four_doors_the_same_values() {
     let test = "one_service_four_doors_the_same_values";
@@ -95,7 +144,12 @@ fn one_service_four_doors_the_same_values() {
     let metrics = format!("{}/v1/metrics", victoria.otlp_base());
 
     // Our own way.
-    let to = otlp::from_env().metrics_endpoint(&metrics).interval(Duration::from_secs(1));
+    let logs = Receiver::always(Reaction::ok());
+    let to = otlp::from_env()
+        .metrics_endpoint(&metrics)
+        .logs_endpoint(format!("{}/v1/logs", logs.url()))
+        .explicit_histograms()
+        .interval(Duration::from_secs(1));
     let hw = service(Highwater::builder("pushed").export(to));
     stack::eventually("our own push of all", || {
         let alert = r#"highwater_alert_state{service_name="pushed",alertname="Deep"} == 4"#;
@@ -103,7 +157,17 @@ fn one_service_four_doors_the_same_values() {
     });
     // Before the shutdown, which ends the alert.
     let pushed = in_victoria(&victoria, "pushed");
+    let of_job = |job: &str| {
+        histograms().map(|(name, _)| {
+            let selector = format!("{name}{{service_name=\"{job}\"}}");
+            buckets(stack::eventually(&selector, || {
+                Some(victoria.query(&selector, now())).filter(|found| found.len() > 5)
+            }))
+        })
+    };
+    let pushed_buckets = of_job("pushed");
     hw.shutdown(Duration::from_secs(20)).unwrap();
+    let pushed_steps = steps(&logs);
 
     // The application's own SDK and exporter.
     let exporter = MetricExporter::builder()
@@ -117,7 +181,21 @@ fn one_service_four_doors_the_same_values() {
         .with_resource(Resource::builder_empty().with_service_name("bridged").build())
         .with_reader(PeriodicReader::builder(exporter).build())
         .build();
-    let loggers = SdkLoggerProvider::builder().build();
+    let logs = Receiver::always(Reaction::ok());
+    let Some(rotel) = Rotel::start(test) else { return };
+    let exporter = |url: String| {
+        LogExporter::builder()
+            .with_http()
+            .with_http_client(Blocking)
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(format!("{url}/v1/logs"))
+            .build()
+            .unwrap()
+    };
+    let loggers = SdkLoggerProvider::builder()
+        .with_batch_exporter(exporter(logs.url()))
+        .with_batch_exporter(exporter(rotel.http()))
+        .build();
     let hw = service(Highwater::builder("bridged").export(export::sdk(&meters, &loggers)));
     stack::eventually("the SDK to know all", || {
         meters.force_flush().unwrap();
@@ -125,17 +203,22 @@ fn one_service_four_doors_the_same_values() {
         victoria.query(alert, now()).pop()
     });
     let bridged = in_victoria(&victoria, "bridged");
+    let bridged_buckets = of_job("bridged");
     hw.shutdown(Duration::from_secs(20)).unwrap();
     meters.shutdown().unwrap();
+    loggers.shutdown().unwrap();
+    let bridged_steps = steps(&logs);
+    rotel.log_with(&["highwater.alert.transition", "7 deep", "resolve_reason"]);
 
     // Scraped, and its alerts sent to Alertmanager.
-    let Some(alertmanager) = Alertmanager::start(test) else { return };
+    let Some(alertmanager) = Alertmanager::start(test, None) else { return };
     let hw = service(Highwater::builder("scraped").sink(alertmanager::to([alertmanager.url()])));
     let page = hw.clone();
     let route = Route::serve(CONTENT_TYPE, move || page.render_prometheus());
-    let Some(prometheus) = Prometheus::start(test, route.address, None) else { return };
+    let Some(prometheus) = Prometheus::start(test, route.address) else { return };
     let scraped: Seen =
         VALUES.iter().map(|(promql, _)| (*promql, prometheus.one(promql))).collect();
+    let scraped_buckets = histograms().map(|(name, _)| buckets(prometheus.query(name)));
     let alerts = stack::eventually("the alert", || {
         Some(alertmanager.alerts()).filter(|alerts| !alerts.is_empty())
     });
@@ -148,48 +231,28 @@ fn one_service_four_doors_the_same_values() {
         assert!(error <= 1e-14, "{promql}: {value}, not {}", pushed[promql]);
     }
     assert_eq!(pushed, scraped);
+
+    // Buckets: from our own hand the same; told one by one, within one of ours of a bound.
+    assert_eq!(pushed_buckets, scraped_buckets);
+    let ours = 2.0_f64.powf(1.0 / 32.0);
+    for (at, (name, values)) in histograms().iter().enumerate() {
+        assert_eq!(bridged_buckets[at].len(), pushed_buckets[at].len(), "{name}");
+        for (bridged, pushed) in bridged_buckets[at].iter().zip(&pushed_buckets[at]) {
+            let near = |value: &&f64| pushed.0 / ours < **value && **value < pushed.0 * ours;
+            let may_differ = values.iter().filter(near).count() as f64;
+            assert_eq!(bridged.0, pushed.0, "{name}");
+            assert!((bridged.1 - pushed.1).abs() <= may_differ, "{name}: {bridged:?}, {pushed:?}");
+        }
+    }
+
+    // The alert's steps, in the logs of both.
+    assert_eq!(pushed_steps, bridged_steps);
+    assert_eq!(pushed_steps.len(), 2, "{pushed_steps:?}");
+    assert!(pushed_steps[0].2.contains("7 deep"), "{pushed_steps:?}");
+
     assert_eq!(alerts.len(), 1, "{alerts:?}");
     let labels = &alerts[0]["labels"];
     assert_eq!((&labels["alertname"], &labels["severity"]), (&"Deep".into(), &"warning".into()));
     assert_eq!((&labels["job"], &labels["instance"]), (&"scraped".into(), &"shop-1".into()));
     assert_eq!(alerts[0]["annotations"]["summary"], "7 deep");
-}
-
-struct Alertmanager {
-    _server: stack::Server,
-    port: u16,
-}
-
-impl Alertmanager {
-    fn start(test: &str) -> Option<Self> {
-        let binary = stack::find(test, "alertmanager")?;
-        let port = stack::free_port();
-        let server = stack::Server::start("alertmanager", |directory| {
-            let config = directory.join("am.yml");
-            std::fs::write(&config, "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
-                .unwrap();
-            let mut command = Command::new(binary);
-            command
-                .arg(format!("--config.file={}", config.display()))
-                .arg(format!("--storage.path={}", directory.join("data").display()))
-                .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-                .arg("--cluster.listen-address=");
-            command
-        });
-        let this = Self { _server: server, port };
-        stack::eventually("a ready Alertmanager", || {
-            stack::agent().get(format!("{}/-/ready", this.url())).call().ok()
-        });
-        Some(this)
-    }
-
-    fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    fn alerts(&self) -> Vec<Value> {
-        let url = format!("{}/api/v2/alerts", self.url());
-        let text = stack::agent().get(url).call().unwrap().body_mut().read_to_string().unwrap();
-        serde_json::from_str::<Value>(&text).unwrap().as_array().unwrap().clone()
-    }
 }

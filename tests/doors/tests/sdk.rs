@@ -52,6 +52,7 @@ impl Pipeline {
     fn builder(&self) -> Builder {
         Highwater::builder("shop")
             .tick(Duration::from_millis(100))
+            .without_presets()
             .export(export::sdk(&self.meters, &self.loggers))
             .rule(
                 rule::alert("Deep")
@@ -93,6 +94,7 @@ fn sums_gauges_histograms_and_alerts_arrive() {
     let mut values: Vec<f64> = (1..=2_000).map(|n| f64::from(n) * 0.0071).collect();
     values.extend([0.1, 1.0, 10.0, 0.0]);
     let (base2, explicit) = (hw.histogram("base2").build(), hw.histogram("explicit").build());
+    hw.query("orders").system("sqlite").build().record(Duration::from_millis(7));
     // In several ticks, so that what was said before counts.
     for part in values.chunks(300) {
         part.iter().for_each(|value| {
@@ -166,6 +168,17 @@ fn sums_gauges_histograms_and_alerts_arrive() {
         assert!(range.contains(&counted), "up to {bound}: {counted}, not within {range:?}");
     }
 
+    // Without a view, the bounds that suit seconds of a database.
+    let AggregatedMetrics::F64(MetricData::Histogram(all)) =
+        named(&metrics, "db.client.operation.duration").data()
+    else {
+        panic!()
+    };
+    let point = all.data_points().next().unwrap();
+    let bounds = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
+    assert!(point.bounds().eq(bounds), "{:?}", point.bounds().collect::<Vec<_>>());
+    assert_eq!(point.bucket_counts().nth(2), Some(1));
+
     let logs = pipeline.logs.get_emitted_logs().unwrap();
     let records: Vec<_> = logs.iter().map(|log| &log.record).collect();
     assert_eq!(records.len(), 2, "firing, and the end by the shutdown");
@@ -181,6 +194,49 @@ fn sums_gauges_histograms_and_alerts_arrive() {
         "{records:?}"
     );
     assert!(has(1, "highwater.alert.previous_state", "firing"));
+}
+
+/// As over OTLP: whatever the sinks are told, and when.
+#[test]
+fn each_step_is_a_record_once_silenced_ones_too() {
+    let pipeline = Pipeline::new();
+    let (sink, mut alerts) = highwater::alert::channel(16);
+    let hw = pipeline
+        .builder()
+        .rule(
+            rule::alert("Held")
+                .when(rule::gauge("depth").above(2.0))
+                .hold_for(Duration::from_millis(300)),
+        )
+        .sink(sink)
+        .start()
+        .unwrap();
+    let lasting = Duration::from_secs(2);
+    hw.silence([("alertname", "Held")], lasting, "on purpose");
+    hw.silence([("alertname", "Deep")], lasting * 1_000, "on purpose");
+    hw.gauge("depth").build().set(7.0);
+    // Told when the silence is over, though it fires since long before.
+    let told = std::iter::from_fn(|| alerts.recv());
+    let told = told.map(|told| format!("{} {}", told.rule.name, told.to)).next();
+    assert_eq!(told.as_deref(), Some("Held firing"));
+    hw.shutdown(Duration::from_secs(10)).unwrap();
+    let logs = pipeline.logs.get_emitted_logs().unwrap();
+    let text = |log: &opentelemetry_sdk::logs::in_memory_exporter::LogDataWithResource,
+                key: &str| {
+        let key = format!("highwater.alert.{key}");
+        log.record.attributes_iter().find(|(of, _)| of.as_str() == key).map(
+            |(_, value)| match value {
+                AnyValue::String(text) => text.to_string(),
+                other => format!("{other:?}"),
+            },
+        )
+    };
+    let steps = |name: &str| -> Vec<_> {
+        let of = logs.iter().filter(|log| text(log, "name").as_deref() == Some(name));
+        of.map(|log| text(log, "state").unwrap()).collect()
+    };
+    assert_eq!(steps("Held"), ["pending", "firing", "inactive"]);
+    assert_eq!(steps("Deep"), ["firing", "inactive"]);
 }
 
 #[test]
