@@ -5,6 +5,7 @@ use std::time::Duration;
 use highwater::{
     Component, Exceeded, Held, Highwater, Query,
     alert::{self, Severity, State, Transition, Watch},
+    export::scale::{self, Replicas},
     rule, sample,
 };
 
@@ -48,9 +49,13 @@ impl Watched {
         };
         let walls = sample::memory();
         let walls = if level == "budget" { walls.budget(BUDGET) } else { walls };
+        // One of it runs; as many are wanted as keep each at 45% of its memory.
+        let desired = scale::desired(Replicas::towards(0.45).between(1, 10), || 1);
+        let wanted = desired.clone();
         let hw = Highwater::builder("veltrix")
             .tick(Duration::from_millis(100))
             .sample(walls)
+            .sample(desired)
             // Of these names, in the presets' place: this service has seconds, not minutes.
             .rule(
                 rule::alert("MemoryNearLimit")
@@ -86,7 +91,7 @@ impl Watched {
                     .severity(Severity::Info)
                     .summary("the p95 of an order in the database is {{ value }}"),
             )
-            .sink(alert::to_fn(|transition| {
+            .sink(alert::to_fn(move |transition| {
                 if transition.to != State::Firing && transition.from != State::Firing {
                     return;
                 }
@@ -95,7 +100,8 @@ impl Watched {
                 say(format_args!("ALERT {name} {to} {text}"));
                 if &**name == "MemoryNearLimit" && to == State::Firing {
                     // Where a service would call its orchestrator.
-                    say(format_args!("SCALE one instance more, because {text}"));
+                    let to = wanted.get().map_or("one more".to_owned(), |n| n.to_string());
+                    say(format_args!("SCALE instances to {to}, because {text}"));
                 }
             }))
             .report(highwater::report::to(pages()))
