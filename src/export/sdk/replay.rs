@@ -37,6 +37,8 @@ impl Replay {
         }
         // Told once: whoever listens keeps them.
         let extremes = [(now.min < self.known.min, now.min), (now.max > self.known.max, now.max)];
+        // Ahead of the telling: should that panic, the rest is lost, and nothing is told twice.
+        self.known.clone_from(now);
         for (is_new, extreme) in extremes {
             let holds = |cell: &&mut Cell| {
                 cell.count > 0 && cell.least <= extreme && extreme <= cell.greatest
@@ -67,7 +69,6 @@ impl Replay {
                 record(value);
             }
         }
-        self.known.clone_from(now);
     }
 }
 

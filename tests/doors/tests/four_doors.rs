@@ -114,8 +114,11 @@ fn buckets(found: Vec<(Value, f64)>) -> Vec<(f64, f64)> {
     buckets
 }
 
+/// Name, severity, body and attributes of a log record.
+type Step = (String, i32, String, BTreeMap<String, String>);
+
 /// An alert's steps as log records say them, but for what is of the moment.
-fn steps(logs: &Receiver) -> Vec<(String, i32, String, BTreeMap<String, String>)> {
+fn steps(logs: &Receiver) -> Vec<Step> {
     let of_the_moment = ["log.record.uid", "started_at", "duration", "evidence", "causes"];
     let requests: Vec<_> = logs.received().iter().map(receiver::Received::logs).collect();
     let resources = requests.into_iter().flat_map(|request| request.resource_logs);
