@@ -103,7 +103,7 @@ impl Figures {
         self.settle(JOINED_A_TICK);
         if self.seconds.is_empty() || self.filled == self.ticks {
             let slices = self.seconds.len();
-            let even = slices % 2 == 0 && slices > LEAST_SLICES;
+            let even = slices.is_multiple_of(2) && slices > LEAST_SLICES;
             let dear = self.cells > MOST_CELLS && even && self.behind.is_empty();
             if slices == MOST_SLICES || dear {
                 self.halve();

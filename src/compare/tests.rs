@@ -205,7 +205,9 @@ fn many_queries_are_kept_more_coarsely_and_joined_by_and_by() {
     let names: Vec<_> = (0..900).map(|at| format!("q{at}")).collect();
     // A bucket of its own for each call.
     let figures = world.record("many", 1_300, |world, tick| {
-        for (at, name) in names.iter().enumerate().filter(|(at, _)| (at + tick as usize) % 9 == 0) {
+        for (at, name) in
+            names.iter().enumerate().filter(|(at, _)| (at + tick as usize).is_multiple_of(9))
+        {
             world.call(name, "", 1e-3 * 1.05_f64.powi((tick % 60) as i32 + (at % 7) as i32));
         }
     });
@@ -219,14 +221,14 @@ fn many_queries_are_kept_more_coarsely_and_joined_by_and_by() {
         let query = &figures.queries[name];
         assert!(query.len() <= slices, "{name}: {} of {slices}", query.len());
         let calls: u64 = query.iter().map(|slice| slice.calls).sum();
-        let expected = (0..1_300).filter(|tick| (at + tick) % 9 == 0).count() as u64;
+        let expected = (0..1_300).filter(|tick| (at + tick).is_multiple_of(9)).count() as u64;
         assert_eq!(calls, expected, "{name}");
         // And none of them at another time than it was.
         let length = figures.seconds[0] as u64;
         let whole = query.iter().take(1_300 / length as usize);
         for (slice, got) in whole.enumerate() {
             let ticks = slice as u64 * length..(slice as u64 + 1) * length;
-            let made = ticks.filter(|tick| (at as u64 + tick) % 9 == 0).count() as u64;
+            let made = ticks.filter(|tick| (at as u64 + tick).is_multiple_of(9)).count() as u64;
             assert_eq!(got.calls, made, "{name}, slice {slice} of {length} s");
         }
     }
