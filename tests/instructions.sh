@@ -19,6 +19,7 @@ record     120
 counter     23
 watch        5
 macro      279
+by_text    300
 disabled     6
 "
 
