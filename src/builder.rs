@@ -563,6 +563,8 @@ impl Builder {
         let (resource, wrong) = otlp::Resource::new(&self.service, attributes, lookup);
         mistakes.extend(wrong.iter().map(ToString::to_string));
         let exposition = prometheus::Exposition::new(&resource, self.export.bounds());
+        let spool = settings.as_ref().and_then(|settings| settings.disk.as_ref());
+        let spool = spool.map(|disk| disk.directory.clone());
         let export = settings.and_then(|settings| {
             // Certificates named by the environment; those given in code were checked.
             otlp::Exporter::new(settings, &resource).map_err(|why| mistakes.push(why)).ok()
@@ -597,6 +599,15 @@ impl Builder {
         ];
         samplers.retain(|default| !self.samplers.iter().any(|own| own.name() == default.name()));
         samplers.extend(self.samplers);
+        #[cfg(target_os = "linux")]
+        if let Some(spool) = &spool {
+            samplers.push(Box::new(sample::Kills::new(spool)));
+        }
+        let report = self.report.as_ref().map(|keeper| ("report", keeper.directory().to_owned()));
+        let written = spool.map(|spool| ("spool", spool)).into_iter().chain(report).collect();
+        if let Some(disk) = sample::Disk::new(written) {
+            samplers.push(Box::new(disk));
+        }
 
         let maintenance = self.maintenance.into_iter().filter_map(|(when, matchers, reason)| {
             Some(alert::Recurring { window: alert::Window::parse(&when)?, matchers, reason })

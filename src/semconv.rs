@@ -327,6 +327,20 @@ pub const RESOURCE: &str = "resource";
 pub const STALL: &str = "stall";
 /// What the kernel did at a memory limit.
 pub const MEMORY_EVENTS: &str = "highwater.memory.events";
+/// The same of a group itself, those below it left out.
+pub const MEMORY_EVENTS_LOCAL: &str = "highwater.memory.events.local";
+/// Killed within our limits since this service last ran; absent a quarter of an hour later.
+pub const MEMORY_OOM_KILLS_BEFORE_START: &str = "highwater.memory.oom_kills.before_start";
+/// Room left where this crate writes, by `directory`.
+pub const DISK_FREE: &str = "highwater.disk.free";
+/// Size of the file system it writes to.
+pub const DISK_SIZE: &str = "highwater.disk.size";
+/// What it writes there: `spool`, `report`, `profile`.
+pub const DIRECTORY: &str = "directory";
+/// Kept in memory for the fast lane, by `part`.
+pub const MEMORY_LOCKED: &str = "highwater.memory.locked";
+/// `stack`, `state`, `code`.
+pub const PART: &str = "part";
 /// `high`, `max`, `oom`, `oom_kill`.
 pub const EVENT: &str = "event";
 /// How often the kernel woke us, by `source`.

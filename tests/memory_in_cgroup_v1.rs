@@ -6,13 +6,17 @@
 use std::{
     env, fs,
     io::{Read, Write},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use highwater::sample::{self, harness::Sampling};
+use highwater::{
+    Highwater,
+    sample::{self, harness::Sampling},
+};
 
 const MIB: usize = 1 << 20;
 const INSIDE: &str = "HIGHWATER_TEST_GROUP";
@@ -259,4 +263,101 @@ fn an_oom_kill_is_seen() {
         sleep(Duration::from_secs(5));
         assert!(eyes.see(r#"events{event="oom_kill", level="host"}"#) > host);
     });
+}
+
+/// The value of a series on the page of an instance, if it is there.
+fn on_page(hw: &Highwater, series: &str) -> Option<f64> {
+    let page = hw.render_prometheus();
+    let (name, label) = series.split_once('{')?;
+    let label = label.trim_end_matches('}');
+    page.lines()
+        .filter(|line| line.starts_with(name) && line[name.len()..].starts_with('{'))
+        .find(|line| line.contains(label))
+        .and_then(|line| line.rsplit_once("} ")?.1.split(' ').next()?.parse().ok())
+}
+
+/// Until it is so, `doing` it in between.
+fn until(what: &str, mut is_so: impl FnMut() -> bool, mut doing: impl FnMut()) {
+    let end = Instant::now() + Duration::from_secs(50);
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}");
+        doing();
+    }
+}
+
+fn nap() {
+    sleep(Duration::from_millis(20));
+}
+
+/// It ticks once a minute, and has no reason to look in between: a page is of the last tick, and
+/// there is a second one only because it was woken and saw how full it is.
+#[test]
+fn the_kernel_wakes_an_instance_that_sleeps() {
+    in_group("the_kernel_wakes_an_instance_that_sleeps", 300 * MIB, |_| {
+        let hw = Highwater::builder("woken").tick(Duration::from_secs(60)).start().unwrap();
+        const WOKEN: &str = r#"highwater_memory_wakeups_total{source="threshold"}"#;
+        const RATIO: &str = r#"highwater_memory_utilization_ratio{level="cgroup"}"#;
+        until("the first tick", || on_page(&hw, WOKEN).is_some(), nap);
+        assert_eq!(on_page(&hw, WOKEN), Some(0.0));
+        assert!(on_page(&hw, RATIO).unwrap() < 0.5);
+        let _held = hold(255 * MIB);
+        until("it was not woken", || on_page(&hw, WOKEN).unwrap() >= 1.0, nap);
+        assert!(on_page(&hw, RATIO).unwrap() > 0.8);
+    });
+}
+
+/// The group reads more than it can keep, so its threads wait for memory.
+#[test]
+fn waiting_for_memory_wakes_it_too() {
+    in_group("waiting_for_memory_wakes_it_too", 48 * MIB, |_| {
+        let hw = Highwater::builder("pressed").start().unwrap();
+        const WOKEN: &str = r#"highwater_memory_wakeups_total{source="psi"}"#;
+        const ANY: &str = r#"highwater_memory_limit_bytes{level="cgroup"}"#;
+        until("the first tick", || on_page(&hw, ANY).is_some(), nap);
+        if on_page(&hw, WOKEN).is_none() {
+            println!("SKIPPED: this kernel grants no PSI trigger");
+            return;
+        }
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("waiting_for_memory");
+        fill_cache(&path, 200 * MIB);
+        let file = fs::File::open(&path).unwrap();
+        let mut buffer = vec![0; MIB];
+        let mut at = 0;
+        let read = || {
+            for _ in 0..200 {
+                file.read_at(&mut buffer, at % (200 * MIB as u64)).unwrap();
+                at += MIB as u64;
+            }
+        };
+        until("it was not woken", || on_page(&hw, WOKEN).unwrap() >= 1.0, read);
+        fs::remove_file(&path).unwrap();
+    });
+}
+
+/// A limit of the address space, which is no group's.
+#[test]
+fn the_address_space_is_a_wall_where_it_is_limited() {
+    const CHILD: &str = "HIGHWATER_TEST_ADDRESS_SPACE";
+    const TEST: &str = "the_address_space_is_a_wall_where_it_is_limited";
+    if env::var_os(CHILD).is_some() {
+        let mut eyes = Eyes::open();
+        let level = r#"limit{level="address_space"}"#;
+        let limit = eyes.see(level);
+        assert_eq!(limit, (4u64 << 30) as f64);
+        let before = eyes.ratio("address_space");
+        assert!(before > 0.0 && before < 0.7, "{before}");
+        // Asked for and not touched: it counts here, and nowhere else.
+        let held: Vec<u8> = Vec::with_capacity(1 << 30);
+        let after = eyes.ratio("address_space");
+        assert!((after - before - 0.25).abs() < 0.02, "{before} {after}");
+        drop(std::hint::black_box(held));
+        return;
+    }
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -v 4194304 && exec \"$@\"", "sh"]);
+    shell.arg(env::current_exe().unwrap()).args(["--exact", TEST, "--nocapture"]);
+    let outcome = shell.env(CHILD, "yes").output().unwrap();
+    let said = String::from_utf8_lossy(&outcome.stdout).into_owned()
+        + &String::from_utf8_lossy(&outcome.stderr);
+    assert!(outcome.status.success(), "{said}");
 }

@@ -78,3 +78,22 @@ fn sampling_allocates_nothing() {
     });
     assert_eq!(allocated, 0);
 }
+
+/// What is handed out again for five seconds, and where the groups are, which is asked once a
+/// minute: here it is too old at every tick.
+#[test]
+fn nor_does_what_is_read_rarely() {
+    let mut sampling = Sampling::new(sample::harness::samplers(Duration::ZERO));
+    for _ in 0..3 {
+        sampling.tick();
+        sampling.glance();
+    }
+    assert!(sampling.all_active(), "{sampling:?}");
+    let allocated = calls(|| {
+        for _ in 0..20 {
+            sampling.tick();
+            sampling.glance();
+        }
+    });
+    assert_eq!(allocated, 0);
+}

@@ -72,6 +72,11 @@ impl Keeper {
         problems
     }
 
+    /// Where to.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// A sink that writes.
     pub(crate) fn sink(self, source: Source) -> Sink {
         let mut last: Option<(Instant, Severity)> = None;

@@ -15,14 +15,20 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write as _},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::{
+            fs::{FileTypeExt, OpenOptionsExt},
+            net::UnixStream,
+        },
+    },
     path::Path,
     sync::Weak,
 };
 
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, eventfd},
-    fs::inotify,
+    fs::{OFlags, inotify},
 };
 
 use super::Meter;
@@ -65,12 +71,8 @@ enum Kind {
 impl Alarm {
     /// On a pressure file, the host's or a group's.
     pub(super) fn psi(file: &Path, told: &Gauge) -> io::Result<Self> {
-        Self::trigger(file, TRIGGER.as_bytes(), told)
-    }
-
-    fn trigger(file: &Path, text: &[u8], told: &Gauge) -> io::Result<Self> {
         let mut file = OpenOptions::new().read(true).write(true).open(file)?;
-        file.write_all(text)?;
+        file.write_all(TRIGGER.as_bytes())?;
         Ok(Self::new(file.into(), Kind::Trigger, told))
     }
 
@@ -85,7 +87,35 @@ impl Alarm {
             let why = format!("MEMORY_PRESSURE_WRITE is no base64: {text:?}");
             return Some(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
         };
-        Some(Self::trigger(Path::new(&watch), &text, told))
+        Some(Self::watch(Path::new(&watch), &text, told))
+    }
+
+    /// <https://systemd.io/MEMORY_PRESSURE>: a regular file is the kernel's, and has priority data;
+    /// a FIFO or a socket is some manager's, and has data.
+    fn watch(path: &Path, text: &[u8], told: &Gauge) -> io::Result<Self> {
+        let kind = std::fs::metadata(path)?.file_type();
+        if kind.is_socket() {
+            let mut stream = UnixStream::connect(path)?;
+            stream.set_nonblocking(true)?;
+            stream.write_all(text)?;
+            return Ok(Self::new(stream.into(), Kind::Readable, told));
+        }
+        let is_pipe = kind.is_fifo();
+        // For reading *and* writing, a FIFO neither waits for its other end nor misses it.
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        if is_pipe {
+            options.custom_flags(OFlags::NONBLOCK.bits() as i32);
+        }
+        let mut file = options.open(path)?;
+        if !text.is_empty() {
+            file.write_all(text)?;
+        } else if !is_pipe {
+            // Polled without a trigger it would be an error for ever.
+            file.write_all(TRIGGER.as_bytes())?;
+        }
+        let kind = if is_pipe { Kind::Readable } else { Kind::Trigger };
+        Ok(Self::new(file.into(), kind, told))
     }
 
     /// At these numbers of bytes charged to a v1 group.
@@ -129,9 +159,14 @@ impl Alarm {
         Self { fd, kind, rung, is_broken, told: told.clone() }
     }
 
+    /// Whether it may still ring.
+    pub(super) fn is_live(&self) -> bool {
+        !self.is_broken.load(Ordering::Relaxed)
+    }
+
     /// For a sleep on it; none once it is broken.
     pub(crate) fn poll(&self) -> Option<PollFd<'_>> {
-        if self.is_broken.load(Ordering::Relaxed) {
+        if !self.is_live() {
             return None;
         }
         let flags = match self.kind {
@@ -302,6 +337,36 @@ mod tests {
         assert!(Alarm::systemd(environment("*"), &told()).unwrap().is_err());
         assert!(Alarm::systemd(|_| Some("/dev/null".into()), &told()).is_none());
         assert!(Alarm::systemd(|_| None, &told()).is_none());
+    }
+
+    /// <https://systemd.io/MEMORY_PRESSURE>: those of a manager are read, not polled for priority.
+    #[test]
+    fn systemd_may_give_a_fifo_or_a_socket() {
+        let fake = Fake::new("alarm-manager");
+        let pipe = fake.0.join("pipe");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let at = |path: &Path| {
+            let path = path.to_str().unwrap().to_owned();
+            move |name: &str| (name == "MEMORY_PRESSURE_WATCH").then(|| path.clone())
+        };
+        let alarm = Alarm::systemd(at(&pipe), &told()).unwrap().unwrap();
+        assert!(!rings(&alarm));
+        for _ in 0..2 {
+            // Its other end comes and goes.
+            fs::write(&pipe, b"now").unwrap();
+            assert!(rings(&alarm));
+            assert!(!rings(&alarm) && alarm.is_live());
+        }
+        let path = fake.0.join("socket");
+        let manager = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let alarm = Alarm::systemd(at(&path), &told()).unwrap().unwrap();
+        let (mut other, _) = manager.accept().unwrap();
+        assert!(!rings(&alarm));
+        other.write_all(b"now").unwrap();
+        assert!(rings(&alarm));
+        drop(other);
+        assert!(!rings(&alarm) && !alarm.is_live(), "nothing will come of it any more");
     }
 
     #[test]

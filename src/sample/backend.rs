@@ -20,6 +20,8 @@ pub(super) enum Backend {
 pub(super) enum Need {
     Process,
     System,
+    /// The system's, or control groups with limits.
+    Memory,
 }
 
 /// Where to look for procfs: in other places than the usual one in tests only.
@@ -41,6 +43,8 @@ impl Origin {
         let probe = match need {
             Need::Process => procfs.process_stat().map(drop),
             Need::System => procfs.meminfo().map(drop),
+            Need::Memory if procfs.locate_groups().0 > 0 => Ok(()),
+            Need::Memory => procfs.meminfo().map(drop),
         };
         match probe {
             Ok(()) => Ok(Backend::Linux(procfs)),

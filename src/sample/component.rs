@@ -107,7 +107,7 @@ static ALL: [Figure; FIGURES] = [
 ];
 
 /// What it says, or what the allocator knows of it if that is more.
-fn usage(component: &Component) -> u64 {
+pub(super) fn usage(component: &Component) -> u64 {
     #[cfg(feature = "allocator")]
     let heap = component.heap().usage;
     #[cfg(not(feature = "allocator"))]

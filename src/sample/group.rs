@@ -21,6 +21,7 @@ use super::{
     memory::Wall,
     parse::cgroup::{GroupMemory, limit, single},
     procfs::{Kept, Source},
+    resident::Region,
 };
 
 /// The label of the group so many levels out.
@@ -35,11 +36,20 @@ pub(super) fn group_level(depth: usize) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct GroupReading {
     pub(super) memory: Wall,
-    /// v1's limit of memory and swap together.
+    /// Memory and swap together: v1's `memsw`, v2's `memory.max` and `memory.swap.max`.
     pub(super) memory_and_swap: Wall,
     /// All that is charged, cache included.
     pub(super) charged: u64,
     pub(super) stat: GroupMemory,
+}
+
+/// Where a level is.
+#[derive(Debug, Clone)]
+pub(super) struct Located {
+    /// How far out from the own group. Those between may have no limits of their own.
+    pub(super) depth: usize,
+    pub(super) folder: PathBuf,
+    pub(super) version: Version,
 }
 
 /// Where a level stands among the others.
@@ -64,14 +74,71 @@ pub(super) struct GroupWalls {
 
 #[derive(Debug)]
 struct Level {
+    depth: usize,
     folder: PathBuf,
     version: Version,
     limit: Source<Option<u64>>,
     charged: Source<u64>,
     stat: Source<GroupMemory>,
-    swap_limit: Option<Source<Option<u64>>>,
-    swap_charged: Option<Source<u64>>,
+    swap: Option<Swap>,
     last: GroupReading,
+}
+
+/// v1 limits and charges memory and swap together, v2 swap by itself.
+#[derive(Debug)]
+struct Swap {
+    limit: Source<Option<u64>>,
+    charged: Source<u64>,
+}
+
+impl Swap {
+    fn open(folder: &Path, version: Version) -> Option<Self> {
+        let (limit_file, charged_file) = match version {
+            Version::V1 => ("memory.memsw.limit_in_bytes", "memory.memsw.usage_in_bytes"),
+            Version::V2 => ("memory.swap.max", "memory.swap.current"),
+        };
+        let mut swap = Self {
+            limit: Source::new(folder.join(limit_file), limit),
+            charged: Source::new(folder.join(charged_file), single),
+        };
+        let is_told = swap.limit.read(Duration::ZERO).is_ok();
+        (is_told && swap.charged.read(Duration::ZERO).is_ok()).then_some(swap)
+    }
+
+    /// The limit of both, given that of memory alone. v2 has none of both where either has none,
+    /// and none of its own where no swap may be used.
+    fn limit_of_both(
+        &mut self,
+        version: Version,
+        memory: Option<u64>,
+        fresh: Duration,
+    ) -> Result<Option<u64>, Failure> {
+        if version == Version::V2 && memory.is_none() {
+            return Ok(None);
+        }
+        let limit = self.limit.read(fresh)?;
+        Ok(match version {
+            Version::V1 => limit,
+            Version::V2 => limit
+                .filter(|swap| *swap > 0)
+                .zip(memory)
+                .map(|(swap, memory)| swap.saturating_add(memory)),
+        })
+    }
+
+    /// All that is charged of both.
+    fn charged_of_both(
+        &mut self,
+        version: Version,
+        memory: u64,
+        fresh: Duration,
+    ) -> Result<u64, Failure> {
+        let charged = self.charged.read(fresh)?;
+        Ok(match version {
+            Version::V1 => charged,
+            Version::V2 => charged.saturating_add(memory),
+        })
+    }
 }
 
 impl GroupWalls {
@@ -99,9 +166,28 @@ impl GroupWalls {
         (self.levels.len(), self.generation)
     }
 
+    /// What a glance touches.
+    pub(super) fn regions(&self, into: &mut Vec<Region>) {
+        into.push(Region::of(&self.levels[..]));
+        for level in &self.levels {
+            level.limit.regions(into);
+            level.charged.regions(into);
+            level.stat.regions(into);
+            if let Some(swap) = &level.swap {
+                swap.limit.regions(into);
+                swap.charged.regions(into);
+            }
+        }
+    }
+
     /// Where the levels are.
-    pub(super) fn folders(&self) -> Vec<(PathBuf, Version)> {
-        self.levels.iter().map(|level| (level.folder.clone(), level.version)).collect()
+    pub(super) fn places(&self) -> Vec<Located> {
+        let place = |level: &Level| Located {
+            depth: level.depth,
+            folder: level.folder.clone(),
+            version: level.version,
+        };
+        self.levels.iter().map(place).collect()
     }
 
     /// Reads all levels, from the own group outward; see [`Level::glance`] for what is `cheap`.
@@ -134,42 +220,37 @@ fn levels(membership: &Membership) -> Vec<Level> {
             break;
         }
         // Some have no limits: v2's root, and groups the controller is off for.
-        levels.extend(Level::open(folder, groups.version));
+        levels.extend(Level::open(depth, folder, groups.version));
     }
     levels
 }
 
 impl Level {
-    fn has_swap_limit(&mut self, fresh: Duration) -> Result<bool, Failure> {
-        let Some(limit) = &mut self.swap_limit else { return Ok(false) };
-        Ok(limit.read(fresh)?.is_some())
+    fn limit_of_both(
+        &mut self,
+        memory: Option<u64>,
+        fresh: Duration,
+    ) -> Result<Option<u64>, Failure> {
+        let Some(swap) = &mut self.swap else { return Ok(None) };
+        swap.limit_of_both(self.version, memory, fresh)
     }
 
-    fn open(folder: &Path, version: Version) -> Option<Self> {
+    fn open(depth: usize, folder: &Path, version: Version) -> Option<Self> {
         let file = |name: &str| -> PathBuf { folder.join(name) };
         let (limit_file, charged_file) = match version {
             Version::V1 => ("memory.limit_in_bytes", "memory.usage_in_bytes"),
             Version::V2 => ("memory.max", "memory.current"),
         };
         let mut level = Self {
+            depth,
             folder: folder.to_owned(),
             version,
             limit: Source::new(file(limit_file), limit),
             charged: Source::new(file(charged_file), single),
             stat: Source::new(file("memory.stat"), GroupMemory::parse),
-            swap_limit: None,
-            swap_charged: None,
+            swap: Swap::open(folder, version),
             last: GroupReading::default(),
         };
-        if version == Version::V1 {
-            let mut swap_limit = Source::new(file("memory.memsw.limit_in_bytes"), limit);
-            let mut swap_charged = Source::new(file("memory.memsw.usage_in_bytes"), single);
-            let both = swap_limit.read(Duration::ZERO).is_ok();
-            if both && swap_charged.read(Duration::ZERO).is_ok() {
-                level.swap_limit = Some(swap_limit);
-                level.swap_charged = Some(swap_charged);
-            }
-        }
         let place = Place { own: true, outermost: false, hidden: false };
         level.read(Duration::ZERO, Duration::ZERO, place).is_ok().then_some(level)
     }
@@ -185,7 +266,7 @@ impl Level {
         let mut limit = self.limit.read(rarely(self.last.memory.limit))?;
         let swap_age = rarely(self.last.memory_and_swap.limit);
         let unlimited = limit.is_none() && !(place.outermost && place.hidden);
-        if unlimited && !place.own && !self.has_swap_limit(swap_age)? {
+        if unlimited && !place.own && self.limit_of_both(limit, swap_age)?.is_none() {
             // Nothing to compare with: no usage to measure, which costs the most.
             self.last = GroupReading::default();
             return Ok(self.last);
@@ -201,15 +282,15 @@ impl Level {
         let reclaimable = stat.reclaimable();
         self.last.charged = charged;
         self.last.memory = Wall { limit, usage: charged.saturating_sub(reclaimable) };
-        if let (Some(limit), Some(charged)) = (&mut self.swap_limit, &mut self.swap_charged) {
-            let limit = limit.read(swap_age)?;
+        let both = self.limit_of_both(limit, swap_age)?;
+        self.last.memory_and_swap = match &mut self.swap {
+            Some(swap) if both.is_some() => {
+                let charged = swap.charged_of_both(self.version, charged, fresh)?;
+                Wall { limit: both, usage: charged.saturating_sub(reclaimable) }
+            }
             // Who has no such limit need not know what it would be compared with.
-            let usage = match limit {
-                Some(_) => charged.read(fresh)?.saturating_sub(reclaimable),
-                None => 0,
-            };
-            self.last.memory_and_swap = Wall { limit, usage };
-        }
+            _ => Wall::default(),
+        };
         Ok(self.last)
     }
 
@@ -232,8 +313,8 @@ impl Level {
         }
         let reclaimable = self.last.stat.reclaimable();
         self.last.memory.usage = charged.saturating_sub(reclaimable);
-        if let (Some(_), Some(charged)) = (memory_and_swap.limit, &mut self.swap_charged) {
-            let charged = charged.read(Duration::ZERO)?;
+        if let (Some(_), Some(swap)) = (memory_and_swap.limit, &mut self.swap) {
+            let charged = swap.charged_of_both(self.version, charged, Duration::ZERO)?;
             self.last.memory_and_swap.usage = charged.saturating_sub(reclaimable);
         }
         Ok(self.last)

@@ -22,8 +22,9 @@ use super::{
 use super::{
     alarm::{self, Alarm, Alarms},
     cgroup::Version,
-    group::{GroupReading, group_level},
+    group::{GroupReading, Located, group_level},
     procfs::Procfs,
+    resident::{Region, Resident},
 };
 #[cfg(target_os = "linux")]
 use crate::sync::Arc;
@@ -56,16 +57,16 @@ const SHORTEST_STEP: Duration = Duration::from_millis(50);
 /// |---|---|---|
 /// | `cgroup` | the own group's `memory.max` (v1: `limit_in_bytes`) | charged, less page cache and reclaimable slab |
 /// | `cgroup.ancestor1`, `2`… | the same of the group around it, and so on outward | the same; the neighbours' included |
-/// | `cgroup.memsw`… | v1's limit of memory and swap together | the same, swap included |
+/// | `cgroup.memsw`… | of memory and swap together (v1's `memsw`; v2's `memory.max` and `memory.swap.max`) | the same, swap included |
 /// | `host` | physical memory | what is not available |
 /// | `address_space` | `RLIMIT_AS` | virtual size |
 /// | `budget` | [`budget`](Memory::budget) | anonymous, shared and swapped memory of this process |
 ///
 /// A level without a limit is absent. Limits are read anew every tick, as containers are resized
-/// live; one that comes into being is seen within five seconds. Page cache raises no usage, tmpfs does; what an allocator has freed with `MADV_FREE` is
-/// left out of the groups' and the host's usage, but not of a budget's, and what it keeps without
-/// saying so counts everywhere. `memory.high` is no wall but a throttle:
-/// [`pressure`](super::pressure()) tells of it.
+/// live; one that comes into being is seen within five seconds. Page cache raises no usage, tmpfs
+/// does; what an allocator has freed with `MADV_FREE` is left out of the groups' and the host's
+/// usage, but not of a budget's, and what it keeps without saying so counts everywhere.
+/// `memory.high` is no wall but a throttle: [`pressure`](super::pressure()) tells of it.
 ///
 /// Beside them: `highwater.memory.binding.utilization`, the greatest ratio over the levels that
 /// bind us (the host only if this process holds a quarter of it), `highwater.memory.binding`,
@@ -77,9 +78,19 @@ const SHORTEST_STEP: Duration = Duration::from_millis(50);
 /// [`pressure`](super::pressure()). `highwater.memory.wakeups` counts those by `source`; what is
 /// not granted is in the log, has no such series, and is made up for by looking more often.
 ///
+/// What it touches between ticks, the tick thread's stack and the code around are kept in memory as
+/// far as `RLIMIT_MEMLOCK` allows, of which at most half is taken; `highwater.memory.locked` says
+/// how much of each `part` was granted.
+///
 /// Costs about 30 µs a tick within three groups, about 10 µs a glance.
 pub fn memory() -> Memory {
-    Memory { origin: Origin::default(), budget: None, state: None }
+    Memory {
+        origin: Origin::default(),
+        budget: None,
+        state: None,
+        #[cfg(target_os = "linux")]
+        resident: Resident::default(),
+    }
 }
 
 /// See [`memory`].
@@ -88,6 +99,9 @@ pub struct Memory {
     pub(super) origin: Origin,
     budget: Option<u64>,
     state: Option<State>,
+    /// What is kept in memory for the fast lane.
+    #[cfg(target_os = "linux")]
+    resident: Resident,
 }
 
 impl Memory {
@@ -273,25 +287,23 @@ struct Guards {
 
 #[cfg(target_os = "linux")]
 impl Guards {
-    fn arm(folders: Vec<(PathBuf, Version)>, meter: &mut Meter) -> Self {
+    fn arm(places: Vec<Located>, meter: &mut Meter) -> Self {
         let alarms = meter.alarms();
         let told = |meter: &mut Meter, source| alarm::wakeups(meter, source);
         let (reclaim, events) = (told(meter, "reclaim"), told(meter, "events"));
         let mut others = Vec::new();
-        let v1 = |(folder, version): &(PathBuf, Version)| {
-            (*version == Version::V1).then(|| folder.clone())
-        };
-        let files: Vec<_> = folders
+        let v1 = |place: &Located| (place.version == Version::V1).then(|| place.folder.clone());
+        let files: Vec<_> = places
             .iter()
-            .filter(|(_, version)| *version == Version::V2)
-            .map(|(folder, _)| folder.join("memory.events"))
+            .filter(|place| place.version == Version::V2)
+            .map(|place| place.folder.join("memory.events"))
             .filter(|file| file.exists())
             .collect();
         let mut granted = |source: &str, alarm: std::io::Result<Alarm>| match alarm {
             Ok(alarm) => others.push(alarms.arm(alarm)),
             Err(why) => log::info!("highwater: polls memory, not woken by {source}: {why}"),
         };
-        if let Some(own) = folders.iter().find_map(v1) {
+        if let Some(own) = places.iter().find_map(v1) {
             granted("memory.pressure_level", Alarm::reclaim(&own, &reclaim));
         }
         if !files.is_empty() {
@@ -299,7 +311,7 @@ impl Guards {
         }
         Self {
             threshold: told(meter, "threshold"),
-            marks: folders.iter().filter_map(v1).map(|folder| (folder, None, None)).collect(),
+            marks: places.iter().filter_map(v1).map(|folder| (folder, None, None)).collect(),
             alarms,
             _others: others,
         }
@@ -326,11 +338,19 @@ impl Guards {
         }
     }
 
-    /// Whether the kernel wakes us before this level is in danger.
-    fn watches(&self, level: usize, ratio: f64) -> bool {
+    /// Whether the kernel wakes us before this level is in danger. It counts all that is charged:
+    /// once cache has crossed the first mark, what takes the cache's place crosses nothing.
+    fn watches(&self, level: usize, readings: &[GroupReading]) -> bool {
         // Two levels a group, the first without swap.
-        let marks = self.marks.get(level / 2).filter(|_| level.is_multiple_of(2));
-        ratio < MARKS[0] && marks.is_some_and(|(_, _, alarm)| alarm.is_some())
+        if !level.is_multiple_of(2) {
+            return false;
+        }
+        let marks = self.marks.get(level / 2).zip(readings.get(level / 2));
+        marks.is_some_and(|((_, limit, alarm), reading)| {
+            let far = limit.is_some_and(|limit| (reading.charged as f64) < MARKS[0] * limit as f64);
+            far && *limit == reading.memory.limit
+                && alarm.as_ref().is_some_and(|alarm| alarm.is_live())
+        })
     }
 }
 
@@ -340,7 +360,15 @@ impl Sampler for Memory {
     }
 
     fn start(&mut self, meter: &mut Meter) -> Result<(), Failure> {
-        self.state = Some(State::new(self.origin.open(Need::System)?, meter));
+        self.state = Some(State::new(self.origin.open(Need::Memory)?, meter));
+        #[cfg(target_os = "linux")]
+        {
+            // Once all that it touches is there.
+            self.look(false)?;
+            self.resident = Resident::default();
+            self.resident =
+                Resident::keep(&self.regions(), &[Self::look as *const () as usize], meter);
+        }
         Ok(())
     }
 
@@ -363,6 +391,31 @@ impl Sampler for Memory {
     }
 }
 
+#[cfg(target_os = "linux")]
+impl Memory {
+    /// What a glance touches, the pressure sampler's part left out: one that thrashes is found by
+    /// its ratio, too.
+    fn regions(&self) -> Vec<Region> {
+        let mut regions = vec![Region::of(self)];
+        let Some(state) = &self.state else { return regions };
+        regions.push(Region::of(&state.levels[..]));
+        regions.push(Region::of(&state.walls[..]));
+        let gauges = state
+            .levels
+            .iter()
+            .flat_map(|level| [&level.limit, &level.usage, &level.utilization, &level.binds]);
+        for gauge in gauges.chain([&state.utilization, &state.runway]) {
+            regions.push(Region::of(&*gauge.0));
+        }
+        regions.push(Region::of(&state.groups.guards.marks[..]));
+        regions.push(Region::of(&state.groups.readings[..]));
+        if let Backend::Linux(procfs) = &state.backend {
+            procfs.regions(&mut regions);
+        }
+        regions
+    }
+}
+
 impl Memory {
     fn look(&mut self, glance: bool) -> Result<(), Failure> {
         let Some(state) = &mut self.state else { return Ok(()) };
@@ -377,22 +430,18 @@ impl State {
         let mut levels = Vec::new();
         #[cfg(target_os = "linux")]
         let groups = {
-            let (count, generation) = match &backend {
-                Backend::Linux(procfs) => procfs.locate_groups(),
-                Backend::Portable(_) => (0, 0),
+            let (generation, places) = match &backend {
+                Backend::Linux(procfs) => (procfs.locate_groups().1, procfs.group_places()),
+                Backend::Portable(_) => (0, Vec::new()),
             };
-            for depth in 0..count {
-                let name = group_level(depth);
+            for place in &places {
+                let name = group_level(place.depth);
                 levels.push(Level::resolve(meter, &name));
                 levels.push(Level::resolve(meter, &format!("{name}.memsw")));
             }
             let container = Container::resolve(meter);
-            let folders = match &backend {
-                Backend::Linux(procfs) => procfs.group_folders(),
-                Backend::Portable(_) => Vec::new(),
-            };
-            let guards = Guards::arm(folders, meter);
-            Groups { generation, readings: Vec::with_capacity(count), container, guards }
+            let readings = Vec::with_capacity(places.len());
+            Groups { generation, readings, container, guards: Guards::arm(places, meter) }
         };
         for name in ["host", "address_space", "budget"] {
             levels.push(Level::resolve(meter, name));
@@ -430,8 +479,11 @@ impl State {
             #[cfg(target_os = "linux")]
             Backend::Linux(procfs) => {
                 if !glance || self.host_binds {
-                    let info = procfs.meminfo()?;
-                    *host = Wall { limit: Some(info.total), usage: info.used() };
+                    let info = procfs.meminfo_if_any()?;
+                    *host = info.map_or_else(Wall::default, |info| Wall {
+                        limit: Some(info.total),
+                        usage: info.used(),
+                    });
                 }
                 *address_space = read_address_space(procfs)?;
                 if !glance || budget.is_some() {
@@ -475,7 +527,7 @@ impl State {
                 binding = Some((at, ratio));
             }
             #[cfg(target_os = "linux")]
-            let is_watched = self.groups.guards.watches(at, ratio);
+            let is_watched = self.groups.guards.watches(at, &self.groups.readings);
             #[cfg(not(target_os = "linux"))]
             let is_watched = false;
             if !is_watched {

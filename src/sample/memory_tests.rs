@@ -199,6 +199,93 @@ fn v1_with_swap_and_an_ancestor_out_of_sight() {
 }
 
 #[test]
+fn v2_swap_is_a_wall_together_with_memory() {
+    let fake = machine("memory-v2-swap");
+    let groups = hierarchy(&fake, "pod/box");
+    groups[0].v2(Some(100), 60, [0, 10, 0]);
+    groups[1].v2(None, 500, [0, 0, 0]);
+    let swap = |group: &Group, limit: &str, charged: u64| {
+        group.write("memory.swap.max", limit);
+        group.write("memory.swap.current", &format!("{}\n", charged << 20));
+    };
+    let bytes = |mib: u64| format!("{}\n", mib << 20);
+    swap(&groups[0], &bytes(50), 40);
+    // Limited swap beside unlimited memory is no wall.
+    swap(&groups[1], &bytes(50), 49);
+    let (mut sampler, registry) = started(over(&fake.0));
+    sampler.sample().unwrap();
+    assert_eq!(read(&registry, "limit", "cgroup.memsw"), Some(150.0 * MIB));
+    assert_eq!(read(&registry, "usage", "cgroup.memsw"), Some(90.0 * MIB));
+    assert_eq!(read(&registry, "limit", "cgroup.ancestor1.memsw"), None);
+    assert_eq!(binding(&registry), Some(0.6), "swap lies between usage and death");
+    swap(&groups[0], &bytes(50), 49);
+    groups[0].v2(Some(100), 100, [0, 0, 0]);
+    sampler.glance().unwrap();
+    assert_eq!(read(&registry, "usage", "cgroup.memsw"), Some(149.0 * MIB));
+    assert_eq!(read(&registry, "utilization", "cgroup.memsw"), Some(149.0 / 150.0));
+    for no_wall in ["0\n", "max\n"] {
+        swap(&groups[0], no_wall, 0);
+        sampler.sample().unwrap();
+        assert_eq!(read(&registry, "limit", "cgroup.memsw"), None, "{no_wall}");
+    }
+}
+
+#[test]
+fn a_group_without_limits_of_its_own_takes_nobodys_name() {
+    let fake = machine("memory-no-controller");
+    let groups = hierarchy(&fake, "pod/box");
+    // The controller is off in the innermost: its memory is charged to the pod.
+    groups[1].v2(Some(200), 100, [0, 0, 0]);
+    let (mut sampler, registry) = started(over(&fake.0));
+    sampler.sample().unwrap();
+    assert_eq!(read(&registry, "limit", "cgroup"), None);
+    assert_eq!(read(&registry, "utilization", "cgroup.ancestor1"), Some(0.5));
+    assert_eq!(binding(&registry), Some(0.5));
+}
+
+/// As in a procfs mounted with `subset=pid`.
+#[test]
+fn groups_have_walls_where_the_system_is_hidden() {
+    let fake = machine("memory-hidden");
+    hierarchy(&fake, "box")[0].v2(Some(100), 70, [0, 0, 0]);
+    fs::remove_file(fake.0.join("meminfo")).unwrap();
+    let (mut sampler, registry) = started(over(&fake.0));
+    sampler.sample().unwrap();
+    sampler.glance().unwrap();
+    assert_eq!(binding(&registry), Some(0.7));
+    assert_eq!(read(&registry, "limit", "host"), None);
+}
+
+#[test]
+fn a_group_full_of_cache_is_looked_at_though_its_marks_are_armed() {
+    let fake = machine("memory-marks");
+    let folder = fake.0.join("memory/box");
+    fs::create_dir_all(&folder).unwrap();
+    let point = fake.0.join("memory");
+    let line = format!("31 23 0:28 / {} rw - cgroup cgroup rw,memory\n", point.display());
+    fake.write("self/mountinfo", line.as_bytes());
+    fake.write("self/cgroup", b"4:memory:/box\n0::/\n");
+    let group = Group(folder);
+    group.write("cgroup.event_control", "");
+    let mib = |mib: u64| format!("{}\n", mib << 20);
+    let charge = |charged: u64, cache: u64| {
+        group.write("memory.limit_in_bytes", &mib(200));
+        group.write("memory.usage_in_bytes", &mib(charged));
+        let stat = format!("total_inactive_file {}total_active_file 0\n", mib(cache));
+        group.write("memory.stat", &stat);
+    };
+    charge(60, 40);
+    let (mut sampler, registry) = started(over(&fake.0));
+    sampler.sample().unwrap();
+    assert_eq!(value(&registry, r#"highwater.memory.wakeups{source="threshold"}"#), Some(0.0));
+    assert_eq!(sampler.next_glance(), None, "the kernel tells when it is half full");
+    charge(150, 130);
+    sampler.sample().unwrap();
+    assert_eq!(binding(&registry), Some(0.1));
+    assert_eq!(sampler.next_glance(), Some(SHORTEST_PAUSE), "it has told already");
+}
+
+#[test]
 fn a_group_that_was_left_is_looked_up_again() {
     let fake = machine("memory-moved");
     hierarchy(&fake, "one")[0].v2(Some(100), 10, [0, 0, 0]);

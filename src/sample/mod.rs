@@ -6,11 +6,15 @@
 
 #[cfg(target_os = "linux")]
 mod alarm;
+mod aside;
 mod backend;
 #[cfg(target_os = "linux")]
 mod cgroup;
 mod closure;
 mod component;
+mod disk;
+#[cfg(target_os = "linux")]
+mod events;
 mod field;
 #[cfg(target_os = "linux")]
 mod group;
@@ -18,6 +22,8 @@ mod group;
 pub mod harness;
 #[cfg(all(feature = "jemalloc", unix))]
 mod jemalloc;
+#[cfg(target_os = "linux")]
+mod kills;
 mod memory;
 #[cfg(any(target_os = "linux", test))]
 mod parse;
@@ -26,6 +32,8 @@ mod pressure;
 mod process;
 #[cfg(target_os = "linux")]
 mod procfs;
+#[cfg(target_os = "linux")]
+mod resident;
 mod run;
 mod system;
 #[cfg(target_os = "linux")]
@@ -40,8 +48,11 @@ pub(crate) struct Alarms;
 
 pub use closure::{GaugeFn, gauge};
 pub(crate) use component::Components;
+pub(crate) use disk::Disk;
 #[cfg(all(feature = "jemalloc", unix))]
 pub use jemalloc::{Jemalloc, jemalloc};
+#[cfg(target_os = "linux")]
+pub(crate) use kills::Kills;
 pub use memory::{Memory, memory};
 pub use pressure::{Pressure, pressure};
 pub use process::{Process, process};

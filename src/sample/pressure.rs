@@ -15,10 +15,11 @@ use super::{Failure, Meter, Sampler, backend::Origin};
 #[cfg(target_os = "linux")]
 use super::{
     alarm::{self, Alarm},
-    cgroup::{Groups, Membership, Version},
-    group::{GroupReading, group_level},
+    cgroup::{Groups, Membership},
+    events::{Events, host_kills},
+    group::GroupReading,
     parse::{
-        cgroup::{GroupCpu, GroupEvents},
+        cgroup::GroupCpu,
         pressure::{Pressure as Stalls, Stall, run_delay},
     },
     procfs::{Procfs, Source},
@@ -36,7 +37,8 @@ use crate::{instrument::Gauge, name::Unit, semconv};
 ///   own, and for the time `others`: how long somebody outside our group waited while nobody in
 ///   it did.
 /// - `highwater.memory.events` by `event` (`high`, `max`, `oom`, `oom_kill`) and `level`: own
-///   group, its ancestors, host. v1 groups tell `oom_kill` only.
+///   group, its ancestors, host, each with all below it; `highwater.memory.events.local`: of the
+///   group itself. v1 groups tell `oom_kill` only, and of themselves only.
 /// - `highwater.memory.refaults` by `kind` (`anonymous`, `file`) and `level`: pages taken back
 ///   right after they were given up, the mark of thrashing.
 /// - `highwater.cpu.throttled.time`, `.throttled.periods`, `.periods` of the own group's quota.
@@ -138,9 +140,7 @@ impl Parts {
             generation,
             waits,
             events: events.unwrap_or_default(),
-            host_kills: vmstat
-                .and_then(|stat| stat.oom_kills)
-                .map(|_| event(meter, "oom_kill", "host")),
+            host_kills: vmstat.and_then(|stat| stat.oom_kills).map(|_| host_kills(meter)),
             refaults: ["host", "cgroup"].map(|level| Refaults::resolve(meter, level)),
             readings: Vec::new(),
             throttling: membership.of("cpu").and_then(|groups| Throttling::open(&groups, meter)),
@@ -168,9 +168,8 @@ impl Parts {
         for wait in &mut self.waits {
             wait.read()?;
         }
-        // What is killed further out is no hurry.
-        for (depth, events) in self.events.iter_mut().enumerate() {
-            events.read(if depth == 0 { Duration::ZERO } else { self.procfs.slow() })?;
+        for events in &mut self.events {
+            events.read(self.procfs.slow())?;
         }
         let vmstat = self.procfs.vmstat()?.unwrap_or_default();
         if let (Some(gauge), Some(kills)) = (&self.host_kills, vmstat.oom_kills) {
@@ -193,7 +192,8 @@ impl Parts {
 
     /// Unasked, if the kernel does not tell by itself that somebody waits.
     fn glance(&mut self) -> Result<(), Failure> {
-        if let Some((alarm, heard)) = &mut self.alarm {
+        // One that is broken will never ring.
+        if let Some((alarm, heard)) = self.alarm.as_mut().filter(|(alarm, _)| alarm.is_live()) {
             let rung = alarm.rung();
             if std::mem::replace(heard, rung) == rung {
                 return Ok(());
@@ -339,58 +339,6 @@ fn time(meter: &mut Meter, resource: &str, stall: &str, level: &str) -> Gauge {
     meter.counter(semconv::PRESSURE_TIME, Unit::SECONDS, help, labels)
 }
 
-/// What happened at one group's limits.
-#[cfg(target_os = "linux")]
-#[derive(Debug)]
-struct Events {
-    source: Source<GroupEvents>,
-    high: Gauge,
-    max: Gauge,
-    oom: Gauge,
-    oom_kill: Gauge,
-}
-
-#[cfg(target_os = "linux")]
-impl Events {
-    fn open_all(groups: &Groups, meter: &mut Meter) -> Vec<Self> {
-        let file = match groups.version {
-            Version::V1 => "memory.oom_control",
-            Version::V2 => "memory.events",
-        };
-        let files = groups.folders.iter().filter_map(|folder| {
-            let mut source = Source::new(folder.join(file), GroupEvents::parse);
-            source.read(Duration::ZERO).is_ok().then_some(source)
-        });
-        let levels = files.enumerate().map(|(depth, source)| {
-            let level = group_level(depth);
-            let mut of = |name| event(meter, name, &level);
-            let (high, max, oom, oom_kill) = (of("high"), of("max"), of("oom"), of("oom_kill"));
-            Self { source, high, max, oom, oom_kill }
-        });
-        levels.collect()
-    }
-
-    fn read(&mut self, fresh: Duration) -> Result<(), Failure> {
-        let events = self.source.read(fresh)?;
-        for (gauge, count) in [
-            (&self.high, events.high),
-            (&self.max, events.max),
-            (&self.oom, events.oom),
-            (&self.oom_kill, events.oom_kill),
-        ] {
-            put(gauge, count.map(|count| count as f64));
-        }
-        Ok(())
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn event(meter: &mut Meter, event: &str, level: &str) -> Gauge {
-    let help = "How often a group met its limits (high, max), ran out (oom), had a process killed.";
-    let labels = [(semconv::EVENT, event), (semconv::LEVEL, level)];
-    meter.counter(semconv::MEMORY_EVENTS, Unit::known("{event}"), help, labels)
-}
-
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
 struct Refaults {
@@ -515,6 +463,10 @@ mod tests {
             fake.write(&format!("cg/{group}/memory.current"), b"9000000\n");
             fake.write(&format!("cg/{group}/memory.stat"), stat);
             fake.write(&format!("cg/{group}/memory.events"), events);
+            // It happened to the box: the pod only heard of it.
+            let local: &[u8] =
+                if group == "pod" { b"low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\n" } else { events };
+            fake.write(&format!("cg/{group}/memory.events.local"), local);
         }
         (fake, own)
     }
@@ -534,6 +486,8 @@ mod tests {
             (r#"pressure.time{level="others", resource="memory", stall="some"}"#, 5.0),
             (r#"memory.events{event="oom_kill", level="cgroup"}"#, 1.0),
             (r#"memory.events{event="max", level="cgroup.ancestor1"}"#, 35.0),
+            (r#"memory.events.local{event="oom_kill", level="cgroup"}"#, 1.0),
+            (r#"memory.events.local{event="oom", level="cgroup.ancestor1"}"#, 0.0),
             (r#"memory.events{event="oom_kill", level="host"}"#, 1.0),
             (r#"memory.refaults{kind="file", level="cgroup"}"#, 0.0),
             ("cpu.throttled.time{}", 10.550_975),
@@ -588,6 +542,26 @@ mod tests {
         sampler.sample().unwrap();
         fs::write(own.join("memory.pressure"), "nonsense\n").unwrap();
         assert!(sampler.sample().is_err());
+    }
+
+    #[test]
+    fn without_an_alarm_that_works_a_glance_reads() {
+        let (fake, own) = machine("pressure-deaf");
+        let (mut sampler, registry) = started(over(&fake.0));
+        sampler.sample().unwrap();
+        let told = alarm::wakeups(&mut Meter::new(registry.clone()), "test");
+        let watched = fake.0.join("watched");
+        fs::write(&watched, "").unwrap();
+        let events = Alarm::events([&watched].into_iter(), &told).unwrap();
+        let alarm = Arc::new(events);
+        sampler.parts.as_mut().unwrap().alarm = Some((alarm.clone(), 0));
+        let ours = r#"highwater.pressure.avg10{level="cgroup", resource="memory", stall="some"}"#;
+        fs::write(own.join("memory.pressure"), psi(40.0, 5_000_000)).unwrap();
+        sampler.glance().unwrap();
+        assert_eq!(value(&registry, ours), Some(0.02), "the kernel tells when there is more");
+        alarm.hear(rustix::event::PollFlags::ERR);
+        sampler.glance().unwrap();
+        assert_eq!(value(&registry, ours), Some(0.4));
     }
 
     #[test]

@@ -24,9 +24,9 @@ use std::{
 
 use super::{
     Failure,
-    cgroup::Version,
-    group::{GroupReading, GroupWalls},
+    group::{GroupReading, GroupWalls, Located},
     parse::{LoadAverage, Malformed, MemInfo, ProcessStat, ProcessStatus, VmStat, virtual_pages},
+    resident::Region,
 };
 use crate::sync::{Arc, Mutex};
 
@@ -126,6 +126,12 @@ pub(super) struct Source<T> {
 impl<T: Copy> Source<T> {
     pub(super) fn new(path: PathBuf, parse: fn(&[u8]) -> Result<T, Malformed>) -> Self {
         Self { kept: Kept::new(path), parse, last: None, seen: false }
+    }
+
+    /// What a reading touches.
+    pub(super) fn regions(&self, into: &mut Vec<Region>) {
+        into.push(Region::of(self));
+        into.push(Region::of(&self.kept.buffer[..]));
     }
 
     pub(super) fn read(&mut self, fresh: Duration) -> Result<T, Failure> {
@@ -235,6 +241,11 @@ impl Procfs {
         self.meminfo.lock().read(self.fresh)
     }
 
+    /// The same where it may be hidden: `subset=pid` shows processes and their groups only.
+    pub(super) fn meminfo_if_any(&self) -> Result<Option<MemInfo>, Failure> {
+        self.meminfo.lock().read_if_any(self.fresh)
+    }
+
     pub(super) fn vmstat(&self) -> Result<Option<VmStat>, Failure> {
         self.vmstat.lock().read_if_any(self.slow)
     }
@@ -272,9 +283,18 @@ impl Procfs {
         self.groups.lock().read(self.fresh, self.slow, cheap, into)
     }
 
-    /// See [`GroupWalls::folders`].
-    pub(super) fn group_folders(&self) -> Vec<(PathBuf, Version)> {
-        self.groups.lock().folders()
+    /// See [`GroupWalls::places`].
+    pub(super) fn group_places(&self) -> Vec<Located> {
+        self.groups.lock().places()
+    }
+
+    /// What a glance touches.
+    pub(super) fn regions(&self, into: &mut Vec<Region>) {
+        into.push(Region::of(self));
+        self.process_status.lock().regions(into);
+        self.meminfo.lock().regions(into);
+        self.virtual_pages.lock().regions(into);
+        self.groups.lock().regions(into);
     }
 
     /// How many descriptors this process has open.

@@ -61,11 +61,15 @@ impl Default for Told {
     }
 }
 
+const PRESSURE: [&str; 2] = ["pressure/memory", "cg/box/memory.pressure"];
+
 /// See the module.
 #[derive(Debug)]
 pub struct Machine {
     root: PathBuf,
     files: Vec<Kept>,
+    /// Whether its kernel knows PSI.
+    pressure: bool,
 }
 
 #[derive(Debug)]
@@ -93,7 +97,7 @@ impl Machine {
                 root
             }
         };
-        let mut machine = Self { root, files: Vec::new() };
+        let mut machine = Self { root, files: Vec::new(), pressure: true };
         for folder in ["self/fd", "pressure", "cg/box"] {
             fs::create_dir_all(machine.root.join(folder))?;
         }
@@ -108,6 +112,19 @@ impl Machine {
         }
         machine.tell(&Told::default())?;
         Ok(machine)
+    }
+
+    /// With a kernel that does not tell of pressure.
+    ///
+    /// # Errors
+    /// The files of pressure cannot be removed.
+    pub fn without_pressure(mut self) -> io::Result<Self> {
+        self.pressure = false;
+        for file in PRESSURE {
+            self.files.retain(|kept| kept.name != file);
+            fs::remove_file(self.root.join(file))?;
+        }
+        Ok(self)
     }
 
     /// What it says from now on.
@@ -175,7 +192,8 @@ impl Machine {
             ),
         )?;
         let ([some10, some60], [full10, full60]) = (told.some, told.full);
-        for file in ["pressure/memory", "cg/box/memory.pressure"] {
+        let told = if self.pressure { &PRESSURE[..] } else { &[] };
+        for file in told {
             self.write(
                 file,
                 format_args!(

@@ -59,6 +59,11 @@ impl Sampling {
         }
     }
 
+    /// The component of this name.
+    pub fn component(&self, name: &str) -> crate::Component {
+        self.registry.component(name)
+    }
+
     /// Whether all work.
     pub fn all_active(&self) -> bool {
         self.samplers.statuses().all(|(_, status)| status == Some(Status::Active))

@@ -10,7 +10,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use tikv_jemalloc_ctl as ctl;
 
 use self::{figure::Figure, profile::Profiles};
-use super::{Failure, Meter, Sampler};
+use super::{Disk, Failure, Meter, Sampler};
 use crate::{instrument::Gauge, name::Unit, semconv};
 
 /// What jemalloc holds, where it is the process' allocator (`tikv-jemallocator` 0.6 or
@@ -33,7 +33,7 @@ use crate::{instrument::Gauge, name::Unit, semconv};
 /// # let _ = sampler;
 /// ```
 pub fn jemalloc() -> Jemalloc {
-    Jemalloc { stats: None, plan: None, profiles: None }
+    Jemalloc { stats: None, plan: None, profiles: None, disk: None }
 }
 
 /// See [`jemalloc`].
@@ -41,6 +41,8 @@ pub struct Jemalloc {
     stats: Option<Stats>,
     plan: Option<Plan>,
     profiles: Option<Profiles>,
+    /// Of the profiles' directory.
+    disk: Option<Disk>,
 }
 
 impl fmt::Debug for Jemalloc {
@@ -196,6 +198,13 @@ impl Sampler for Jemalloc {
             && self.profiles.is_none()
         {
             self.profiles = Profiles::start(plan, meter);
+            self.disk = match self.profiles {
+                Some(_) => Disk::new(vec![("profile", plan.directory.clone())]),
+                None => None,
+            };
+        }
+        if let Some(disk) = &mut self.disk {
+            disk.start(meter)?;
         }
         Ok(())
     }
@@ -206,6 +215,9 @@ impl Sampler for Jemalloc {
         stats.publish(held);
         if let Some(profiles) = &mut self.profiles {
             profiles.consider(held);
+        }
+        if let Some(disk) = &mut self.disk {
+            disk.sample()?;
         }
         Ok(())
     }

@@ -202,7 +202,7 @@ impl Writer {
                 "{comma}\n    {{\"name\": {}, \"usage\": {}, \"items\": {}, \"requests\": {}, \
                  \"request_memory\": {}}}",
                 quoted(component.name()),
-                component.usage(),
+                super::super::component::usage(component),
                 component.items(),
                 component.requests(),
                 component.request_memory(),

@@ -283,6 +283,38 @@ mod tests {
     }
 
     #[test]
+    fn older_kernels_and_containers() {
+        let old = GroupMemory::parse(include_bytes!("../testdata/linux-4.19-v2/memory.stat"));
+        let expected = GroupMemory {
+            anonymous: Some(40 << 20),
+            active_file: 28 << 20,
+            inactive_file: 60 << 20,
+            slab_reclaimable: 3 << 20,
+            least_limit: None,
+            refaults_anonymous: None,
+            // Of both kinds, before 5.9.
+            refaults_file: Some(733),
+        };
+        assert_eq!(old, Ok(expected));
+        let docker = include_bytes!("../testdata/linux-5.4-v1-docker/memory.stat");
+        let docker = GroupMemory::parse(docker).unwrap();
+        assert_eq!(docker.least_limit, Some(256 << 20));
+        assert_eq!(docker.reclaimable(), 70_418_432 + 37_715_968);
+        let text = include_bytes!("../testdata/linux-5.4-v1-docker/self_cgroup");
+        let own = group_v1(text, b"memory").unwrap();
+        let all = include_bytes!("../testdata/linux-5.4-v1-docker/self_mountinfo");
+        let memory = mounts(all).find(|mount| mount.options.ends_with(b"memory")).unwrap();
+        assert_eq!((memory.root, memory.point), (own, &b"/sys/fs/cgroup/memory"[..]));
+        let pod = GroupMemory::parse(include_bytes!("../testdata/linux-5.15-k8s/memory.stat"));
+        assert_eq!(pod.unwrap().reclaimable(), (192 + 128) * (1 << 20) + 14_155_776);
+        let text = include_bytes!("../testdata/linux-5.15-k8s/self_mountinfo");
+        let unified = mounts(text).find(|mount| mount.kind == b"cgroup2").unwrap();
+        assert_eq!((unified.root, unified.point), (&b"/"[..], &b"/sys/fs/cgroup"[..]));
+        let text = include_bytes!("../testdata/linux-5.15-k8s/self_cgroup");
+        assert_eq!((group_v2(text), group_v1(text, b"memory")), (Some(&b"/"[..]), None));
+    }
+
+    #[test]
     fn events() {
         // After a process was killed in it.
         let v2 = GroupEvents::parse(include_bytes!("../testdata/linux-6.1-v2/pod_memory.events"));

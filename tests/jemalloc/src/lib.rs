@@ -120,7 +120,11 @@ fn what_is_allocated_shows_and_what_is_freed_does_not() {
 #[test]
 fn profiles_are_written_at_their_stages_and_say_who_held_what() {
     let mut story = Story::new("stages");
+    // Stated by nobody: the allocator knows whose it is.
+    let store = story.sampling.component("config-store");
+    let scope = store.enter();
     let held = black_box(vec![1u8; 50 * MIB as usize]);
+    drop(scope);
     assert_eq!(story.at(50, 0), [""; 0]);
     assert_eq!(story.at(72, 1), ["heap-0.heap", "heap-0.json"]);
     let profile = fs::read_to_string(story.directory.join("heap-0.heap")).unwrap();
@@ -132,6 +136,10 @@ fn profiles_are_written_at_their_stages_and_say_who_held_what() {
     assert_eq!(about["utilization"], 0.72);
     assert_eq!(about["file"], "heap-0.heap");
     assert!(about["allocated"].as_u64().unwrap() > 50 * MIB, "{text}");
+    let components = about["components"].as_array().unwrap();
+    let store = components.iter().find(|of| of["name"] == "config-store").unwrap();
+    let usage = store["usage"].as_u64().unwrap();
+    assert!((50 * MIB..51 * MIB).contains(&usage), "{text}");
     // The same stage again, and one above the last: none.
     assert_eq!(story.at(75, 1).len(), 2);
     assert_eq!(story.at(95, 1).len(), 2);
