@@ -49,6 +49,15 @@ impl Outline {
             }
             same
         });
+        // Beyond a limit that is as severe there is nothing more to be seen.
+        let all = limits.clone();
+        limits.retain(|(edge, severity)| {
+            !all.iter().any(|(other, than)| {
+                let wider =
+                    if edge.above { other.value < edge.value } else { other.value > edge.value };
+                other.above == edge.above && than >= severity && wider
+            })
+        });
         limits
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     condition::Condition,
     error::Mistake,
-    expr::{BinaryOp, Expr, Matcher, Matching, Selector},
+    expr::{AggregateOp, BinaryOp, Expr, Function, Matcher, Matching, Selector},
     value::{Quantity, Value},
 };
 use crate::semconv;
@@ -14,8 +14,8 @@ use crate::semconv;
 pub(crate) const SHARE_OF_HOST: f64 = 0.25;
 
 /// This process' memory against every limit it has (see
-/// [`sample::memory`](crate::sample::memory())), each level judged by itself. The host counts only
-/// while this process holds a quarter of it.
+/// [`sample::memory`](crate::sample::memory())): the one that is reached first. The host counts
+/// only while this process holds a quarter of it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,7 +27,7 @@ pub(crate) const SHARE_OF_HOST: f64 = 0.25;
 ///     .hold_for(minutes(2));
 /// ```
 pub fn memory() -> Memory {
-    Memory { level: None, over: 0.6 }
+    Memory { level: None, over: 0.6, ahead: None }
 }
 
 /// See [`memory`].
@@ -36,6 +36,8 @@ pub fn memory() -> Memory {
 pub struct Memory {
     level: Option<Matcher>,
     over: f64,
+    /// Judged so long before, on a trend of at least so many samples in a window.
+    ahead: Option<(Duration, Duration, f64)>,
 }
 
 impl Memory {
@@ -52,6 +54,15 @@ impl Memory {
         self
     }
 
+    /// The share is what it will be at this rate after a hold of `time`; only while there has been
+    /// a trend for `seen`. For an end so near that there is no time for the one after the other.
+    pub(super) fn ahead(mut self, time: Duration, seen: Duration, tick: Duration) -> Self {
+        // A tick may be missed.
+        let samples = (0.8 * seen.as_secs_f64() / tick.as_secs_f64()).ceil() + 1.0;
+        self.ahead = Some((time, seen + tick, samples));
+        self
+    }
+
     /// Holds while the limit is reached within this time, usage going on as of late
     /// (`highwater.memory.time_to_limit`, from a trend that resists saws, steps and bursts). The
     /// value is that time in seconds; where there is a limit and no trend towards it, infinite.
@@ -59,20 +70,44 @@ impl Memory {
         self.time_to_limit().below(time)
     }
 
-    fn select(&self, name: &str) -> Expr {
+    fn selector(&self, name: &str) -> Selector {
         let matchers = self.level.iter().cloned().collect();
-        Expr::Select(Selector { name: Some(name.to_owned()), matchers, ..Selector::default() })
+        Selector { name: Some(name.to_owned()), matchers, ..Selector::default() }
+    }
+
+    fn select(&self, name: &str) -> Expr {
+        Expr::Select(self.selector(name))
     }
 
     /// That there is no trend is an answer, not a lack of data: so it is a time that never comes.
     fn time_to_limit(&self) -> Value {
         let usage = || self.select(semconv::MEMORY_UTILIZATION);
-        let filled = Expr::binary(BinaryOp::Greater, usage(), Expr::Number(self.over));
-        let time = Expr::binary(BinaryOp::And, self.select(semconv::MEMORY_TIME_TO_LIMIT), filled);
+        let time = || self.select(semconv::MEMORY_TIME_TO_LIMIT);
+        let filled = match self.ahead {
+            None => Expr::binary(BinaryOp::Greater, usage(), Expr::Number(self.over)),
+            Some((ahead, window, samples)) => {
+                let rest = Expr::binary(BinaryOp::Subtract, Expr::Number(1.0), usage());
+                let ahead = Expr::Number(ahead.as_secs_f64());
+                let rest = Expr::binary(BinaryOp::Multiply, rest, ahead);
+                let more = Expr::binary(BinaryOp::Divide, rest, time());
+                let then = Expr::binary(BinaryOp::Add, usage(), more);
+                let filled = Expr::binary(BinaryOp::Greater, then, Expr::Number(self.over));
+                let range = Expr::Range(self.selector(semconv::MEMORY_TIME_TO_LIMIT), window);
+                let seen = Expr::Call(Function::CountOverTime, vec![range]);
+                let seen = Expr::binary(BinaryOp::GreaterEqual, seen, Expr::Number(samples));
+                Expr::binary(BinaryOp::And, filled, seen)
+            }
+        };
+        let time = Expr::binary(BinaryOp::And, time(), filled);
         let time = Expr::matched(BinaryOp::Unless, time, others_host(), Matching::default());
         let zero = Expr::binary(BinaryOp::Multiply, usage(), Expr::Number(0.0));
         let never = Expr::binary(BinaryOp::Add, zero, Expr::Number(f64::INFINITY));
-        let mut value = Value::of(Expr::binary(BinaryOp::Or, time, never), Quantity::Seconds);
+        let mut expr = Expr::binary(BinaryOp::Or, time, never);
+        if self.level.is_none() {
+            // One event is one alert, however many limits are the same.
+            expr = Expr::aggregate(AggregateOp::Min, expr, Vec::new());
+        }
+        let mut value = Value::of(expr, Quantity::Seconds);
         if !(0.0..=1.0).contains(&self.over) {
             value.mistakes.push(Mistake::Ratio(self.over));
         }
@@ -81,7 +116,7 @@ impl Memory {
 }
 
 /// The host's level, where others hold it.
-fn others_host() -> Expr {
+pub(super) fn others_host() -> Expr {
     let select = |name: &str, matchers| {
         Expr::Select(Selector { name: Some(name.to_owned()), matchers, ..Selector::default() })
     };

@@ -17,6 +17,8 @@ use crate::{
     sync::Arc,
 };
 
+mod memory_presets;
+
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }

@@ -35,6 +35,8 @@ pub(crate) struct Scenario {
     tick: f64,
     noise: f64,
     repeat: usize,
+    /// Whether the kernel tells of pressure.
+    pressure: bool,
     limit: Option<f64>,
     columns: Vec<String>,
     rows: Vec<Vec<f64>>,
@@ -91,6 +93,7 @@ impl Scenario {
             tick: 1.0,
             noise: 0.0,
             repeat: 1,
+            pressure: true,
             limit: Told::default().limit,
             columns: Vec::new(),
             rows: Vec::new(),
@@ -152,6 +155,8 @@ impl Scenario {
         };
         let value = value.trim();
         match key.trim() {
+            "psi" if value == "none" => self.pressure = false,
+            "psi" => return Err("`psi: none`, or no such line".to_owned()),
             "limit" if value == "none" => self.limit = None,
             "limit" => self.limit = Some(quantity(value, None)?),
             "noise" => self.noise = quantity(value, self.limit)?,
@@ -231,6 +236,9 @@ impl Scenario {
 
     pub(crate) fn play(&self) -> Played {
         let mut machine = Machine::new().unwrap();
+        if !self.pressure {
+            machine = machine.without_pressure().unwrap();
+        }
         let tick = Duration::from_secs_f64(self.tick);
         let mut stage = Rehearsal::new(machine.samplers(), preset::all(tick), tick).unwrap();
         let (mut totals, mut wall) = (Totals::default(), None);

@@ -6,10 +6,10 @@ use super::{ratio, seconds};
 use crate::{
     event::Severity,
     rule::{
-        Condition, Rule, Value, alert, all, any, counter,
-        expr::{Expr, Function, Selector},
+        Rule, Value, alert, all, any, counter,
+        expr::{AggregateOp, BinaryOp, Expr, Function, Matching, Selector},
         gauge,
-        memory::{SHARE_OF_HOST, memory},
+        memory::{memory, others_host},
         value::Quantity,
     },
     semconv,
@@ -26,13 +26,13 @@ pub(super) fn rules(tick: Duration) -> Vec<Rule> {
 
 /// Those that cannot wait for a warm-up: what they tell of happens within it, too.
 pub(super) fn imminent(tick: Duration) -> [Rule; 2] {
-    [critical(tick), exhausted_soon()]
+    [critical(tick), exhausted_soon(tick)]
 }
 
 fn near_the_limit() -> Rule {
     alert("MemoryNearLimit")
         // Above the 88% to which caches are filled by design.
-        .when(unless_others_host(used().above(0.90).clear_below(0.83)))
+        .when(used().above(0.90).clear_below(0.83))
         .hold_for(MINUTE)
         .keep_firing_for(MINUTE)
         .severity(Severity::Warning)
@@ -44,10 +44,9 @@ fn critical(tick: Duration) -> Rule {
     let now = used().above(0.95).clear_below(0.88);
     let growing = gauge(semconv::MEMORY_RUNWAY).below(seconds(10)).on([]).to_raise();
     // Rather than a hold, so that there is one only where there is time for it.
-    let lasting =
-        lowest(semconv::MEMORY_UTILIZATION, seconds(5) + tick).above(0.95).clear_below(0.88);
+    let lasting = used_since(seconds(5) + tick).above(0.95).clear_below(0.88);
     alert("MemoryCritical")
-        .when(unless_others_host(any([all([now, growing]), lasting])))
+        .when(any([all([now, growing]), lasting]))
         .keep_firing_for(seconds(30))
         .severity(Severity::Critical)
         .summary("{{ value }} of the memory limit is in use")
@@ -66,9 +65,14 @@ fn forecast() -> Rule {
         .description("Find the component whose line has the same slope.")
 }
 
-fn exhausted_soon() -> Rule {
+fn exhausted_soon(tick: Duration) -> Rule {
+    let soon = memory().over(0.70).exhausted_within(MINUTE * 2).clear_above(MINUTE * 5);
+    // A leak of a minute or two is at 70% when it is too late to hold for long. What has grown
+    // evenly for a quarter of a minute is told before.
+    let sooner = memory().over(0.60).ahead(seconds(10), seconds(6), tick);
+    let sooner = sooner.exhausted_within(MINUTE).clear_above(MINUTE * 5);
     alert("MemoryExhaustionImminent")
-        .when(memory().over(0.70).exhausted_within(MINUTE * 2).clear_above(MINUTE * 5))
+        .when(any([soon, sooner]))
         .hold_for(seconds(10))
         .keep_firing_for(MINUTE)
         .severity(Severity::Critical)
@@ -80,22 +84,25 @@ fn exhausted_soon() -> Rule {
 
 /// In the way of oomd: all that could run wait for memory, and it does not get better. The whole
 /// host's pressure may be a neighbour's doing, so it warns and no more.
-fn thrashing(tick: Duration) -> [Rule; 2] {
+fn thrashing(tick: Duration) -> [Rule; 3] {
     let full = |name| ratio(name).label(semconv::RESOURCE, "memory").label(semconv::STALL, "full");
     let (ten, sixty) = (|| full(semconv::PRESSURE_AVG10), || full(semconv::PRESSURE_AVG60));
+    // Of host and group the one that waits more: what both tell is one event.
     let waiting = all([
-        ten().above(0.10).clear_below(0.03),
-        sixty().above(0.05).to_raise(),
+        ten().max_by([]).above(0.10).clear_below(0.03),
+        sixty().max_by([]).above(0.05).to_raise(),
         // An even pressure has the shorter average now above the longer one, now below.
-        (ten() - sixty() * 0.8).at_least(0.0).to_raise(),
+        (ten() - sixty() * 0.8).max_by([]).at_least(0.0).to_raise(),
     ]);
+    // Where the kernel does not tell who waits.
     let told = gauge(semconv::PRESSURE_AVG10).label(semconv::RESOURCE, "memory").at_least(0.0);
     let faulting = all([
         counter(semconv::PROCESS_PAGING_FAULTS)
             .label(semconv::SYSTEM_PAGING_FAULT_TYPE, "major")
             .rate(super::window(60, tick))
-            .above(500.0),
-        ratio(semconv::MEMORY_BINDING_UTILIZATION).above(0.9).on([]),
+            .above(500.0)
+            .clear_below(100.0),
+        ratio(semconv::MEMORY_BINDING_UTILIZATION).above(0.9).on([]).to_raise(),
     ])
     .unless(told.on([]));
     let rule = |condition, hold, severity| {
@@ -109,8 +116,11 @@ fn thrashing(tick: Duration) -> [Rule; 2] {
             )
     };
     [
-        rule(any([waiting, faulting]), seconds(15), Severity::Warning)
-            .summary("work waits for memory: {{ value }}"),
+        rule(waiting, seconds(15), Severity::Warning)
+            .summary("all work waits for memory {{ value }} of the time"),
+        rule(faulting, MINUTE, Severity::Warning)
+            .label("signal", "faults")
+            .summary("{{ value }} pages a second come back from disk, and memory is short"),
         rule(
             ten().label(semconv::LEVEL, "cgroup").above(0.25).clear_below(0.03),
             seconds(10),
@@ -120,15 +130,26 @@ fn thrashing(tick: Duration) -> [Rule; 2] {
     ]
 }
 
-/// Within our limits only: what is killed elsewhere on the host is not ours to explain.
+/// Within our limits only: what is killed elsewhere on the host is not ours to explain. One event
+/// is one alert, however many groups count it.
 fn oom_kills() -> [Rule; 2] {
     let kills = |window| {
-        let kills = counter(semconv::MEMORY_EVENTS)
-            .label(semconv::EVENT, "oom_kill")
-            .increase(window)
-            .without_label(semconv::LEVEL, "host");
         // What is extrapolated from samples is no whole number.
-        Value::of(Expr::Call(Function::Round, vec![kills.expr]), Quantity::Number)
+        let round =
+            |of: Value| Value::of(Expr::Call(Function::Round, vec![of.expr]), Quantity::Number);
+        // Our group and all below it. Of those around it only what happened at their own limits:
+        // else a slice of many services told each of them of the others.
+        let ours = counter(semconv::MEMORY_EVENTS)
+            .label(semconv::EVENT, "oom_kill")
+            .label(semconv::LEVEL, "cgroup")
+            .increase(window);
+        let around = counter(semconv::MEMORY_EVENTS_LOCAL)
+            .increase(window)
+            .label_matches(semconv::EVENT, "oom|oom_kill")
+            .without_label(semconv::LEVEL, "cgroup");
+        let before = gauge(semconv::MEMORY_OOM_KILLS_BEFORE_START);
+        let before = Value { quantity: Quantity::Number, ..before };
+        round(ours).or(round(around)).or(before).max_by([])
     };
     let rule = |condition, severity| {
         alert("OomKillSeen")
@@ -170,22 +191,25 @@ fn swap_storm(tick: Duration) -> Rule {
         .description("Memory is cycled through disk; find what outgrew RAM, not what lies in swap.")
 }
 
+/// PRESETS' *u*: the greatest share over the levels that bind us. One event is one alert, however
+/// many limits are the same; the evidence names the level.
 fn used() -> Value {
-    ratio(semconv::MEMORY_UTILIZATION)
+    greatest(Expr::Select(utilization()))
 }
 
-/// The least of a window's samples.
-fn lowest(name: &str, window: Duration) -> Value {
-    let selector = Selector { name: Some(name.to_owned()), ..Selector::default() };
-    let range = Expr::Range(selector, window);
-    Value::of(Expr::Call(Function::MinOverTime, vec![range]), Quantity::Ratio)
+/// The same of the least of each level's samples in a window.
+fn used_since(window: Duration) -> Value {
+    greatest(Expr::Call(Function::MinOverTime, vec![Expr::Range(utilization(), window)]))
 }
 
-/// But for a host that others fill: there our own share must count.
-fn unless_others_host(condition: Condition) -> Condition {
-    let small_on_a_host = all([
-        used().label(semconv::LEVEL, "host").at_least(0.0),
-        ratio(semconv::PROCESS_MEMORY_UTILIZATION).below(SHARE_OF_HOST).on([]),
-    ]);
-    condition.unless(small_on_a_host)
+fn utilization() -> Selector {
+    Selector { name: Some(semconv::MEMORY_UTILIZATION.to_owned()), ..Selector::default() }
+}
+
+/// But for a host that others fill: there our own share must count. It is judged, and well.
+fn greatest(used: Expr) -> Value {
+    let nothing = Expr::binary(BinaryOp::Multiply, used.clone(), Expr::Number(0.0));
+    let ours = Expr::matched(BinaryOp::Unless, used, others_host(), Matching::default());
+    let ours = Expr::binary(BinaryOp::Or, ours, nothing);
+    Value::of(Expr::aggregate(AggregateOp::Max, ours, Vec::new()), Quantity::Ratio)
 }
