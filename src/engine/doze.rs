@@ -8,8 +8,10 @@ use crate::{sample::Alarms, sync::Arc};
 
 /// Alarms that come to nothing are heard ever more rarely…
 const LEAST_DEAFNESS: Duration = Duration::from_millis(5);
-/// …down to this.
+/// …down to this…
 const MOST_DEAFNESS: Duration = Duration::from_secs(1);
+/// …until there was none for so long.
+const FORGIVEN: Duration = Duration::from_secs(10);
 
 /// The sleeper's side of the alarms.
 #[derive(Debug)]
@@ -21,6 +23,18 @@ pub(super) struct Doze {
     seen: u64,
     deaf_until: Option<Instant>,
     deafness: Duration,
+    rang: Option<Instant>,
+}
+
+/// What a wait on the alarms came to.
+#[cfg(target_os = "linux")]
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    Alarm,
+    /// The time is over, the bell rang, or a signal came.
+    Nothing,
+    /// The kernel lets nobody wait like that: asked again at once it would say so again.
+    Refused,
 }
 
 impl Doze {
@@ -33,7 +47,18 @@ impl Doze {
             seen: 0,
             deaf_until: None,
             deafness: LEAST_DEAFNESS,
+            rang: None,
         }
+    }
+
+    /// An alarm, now.
+    #[cfg(target_os = "linux")]
+    fn ring(&mut self, now: Instant) {
+        let before = self.rang.replace(now);
+        if before.is_some_and(|at| now.saturating_duration_since(at) >= FORGIVEN) {
+            self.deafness = LEAST_DEAFNESS;
+        }
+        self.deaf_until = now.checked_add(self.deafness);
     }
 
     /// What came of the last alarm.
@@ -60,17 +85,19 @@ impl Doze {
                 Some(until) => (until.min(at), false),
                 None => (at, true),
             };
-            if self.wait(bell, until - now, hears) {
-                let deaf = Instant::now().checked_add(self.deafness);
-                self.deaf_until = deaf;
-                return stop.wanted().unwrap_or(Wake::Alarm);
+            match self.wait(bell, until - now, hears) {
+                Heard::Alarm => {
+                    self.ring(Instant::now());
+                    return stop.wanted().unwrap_or(Wake::Alarm);
+                }
+                Heard::Nothing => {}
+                Heard::Refused => return stop.sleep_until(at),
             }
         }
     }
 
-    /// Whether an alarm rang.
     #[cfg(target_os = "linux")]
-    fn wait(&self, bell: std::os::fd::BorrowedFd<'_>, time: Duration, hears: bool) -> bool {
+    fn wait(&self, bell: std::os::fd::BorrowedFd<'_>, time: Duration, hears: bool) -> Heard {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
         /// More than there are groups to watch; the outermost are left out.
@@ -89,14 +116,17 @@ impl Doze {
             tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(time.subsec_nanos()),
         };
-        // A signal is nothing: the caller looks at the time.
-        if poll(&mut fds[..count], Some(&time)).is_err() {
-            return false;
+        match poll(&mut fds[..count], Some(&time)) {
+            Ok(_) => {}
+            // A signal is nothing: the caller looks at the time.
+            Err(rustix::io::Errno::INTR) => return Heard::Nothing,
+            Err(_) => return Heard::Refused,
         }
         // All are heard, so that none rings again for the same.
-        fds[..count].iter().zip(of).fold(false, |any, (fd, alarm)| {
+        let rang = fds[..count].iter().zip(of).fold(false, |any, (fd, alarm)| {
             alarm.is_some_and(|alarm| alarm.hear(fd.revents())) || any
-        })
+        });
+        if rang { Heard::Alarm } else { Heard::Nothing }
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -135,5 +165,18 @@ mod tests {
         assert_eq!(doze.deafness, MOST_DEAFNESS);
         doze.learn(true);
         assert_eq!(doze.deafness, LEAST_DEAFNESS);
+    }
+
+    #[test]
+    fn false_alarms_of_long_ago_are_forgiven() {
+        let mut doze = Doze::new(Alarms::default());
+        let start = Instant::now();
+        doze.ring(start);
+        (0..20).for_each(|_| doze.learn(false));
+        doze.ring(start + FORGIVEN / 2);
+        assert_eq!(doze.deafness, MOST_DEAFNESS);
+        doze.ring(start + FORGIVEN * 2);
+        assert_eq!(doze.deafness, LEAST_DEAFNESS);
+        assert_eq!(doze.deaf_until, Some(start + FORGIVEN * 2 + LEAST_DEAFNESS));
     }
 }
