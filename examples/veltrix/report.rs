@@ -111,8 +111,11 @@ pub(crate) fn otherwise(outcomes: &[Outcome]) -> Vec<String> {
                 expect(outcome.counts.refused > 0, "watched, nothing was refused");
                 expect(!outcome.scaled.is_empty(), "watched, the autoscaler was not called");
                 let memory = outcome.alerts.iter().find(|alert| alert.name == "MemoryNearLimit");
-                let names = memory.is_some_and(|alert| alert.text.contains("config-store holds"));
+                let says = |what: &str| memory.is_some_and(|alert| alert.text.contains(what));
+                let names = says("config-store holds");
                 expect(names, "watched, no memory alert named the configuration layer");
+                let counts = says("requests in flight") && says(" each");
+                expect(counts, "watched, no memory alert said what a request's state takes");
             }
             Mode::Fixed => {
                 expect(outcome.died.is_none(), "mended, the server died");

@@ -82,13 +82,20 @@ fn components(
     let grown: f64 = held.iter().filter_map(|(.., rise)| Some(rise.as_ref()?.0.max(0.0))).sum();
     for (line, usage, rise) in &held {
         let name = short(line.label(s::COMPONENT_NAME));
-        let requests = history
-            .line(s::COMPONENT_REQUESTS, s::COMPONENT_NAME, line.label(s::COMPONENT_NAME))
-            .and_then(Line::now)
-            .filter(|count| *count >= 1.0);
-        let per_request = requests.map_or_else(String::new, |count| {
-            format!(": the state of {count} requests in flight, {} each", bytes(usage / count))
-        });
+        let of_it = |metric: &str| {
+            let name = line.label(s::COMPONENT_NAME);
+            history.line(metric, s::COMPONENT_NAME, name).and_then(Line::now)
+        };
+        let requests = of_it(s::COMPONENT_REQUESTS).filter(|count| *count >= 1.0);
+        // Not what it holds by their number: it may hold more than their state.
+        let per_request = requests.zip(of_it(s::COMPONENT_MEMORY_PER_REQUEST)).map_or_else(
+            String::new,
+            |(count, each)| {
+                let all = count * each;
+                let what = if all >= 0.9 * usage { "the state of" } else { "of it the state of" };
+                format!(": {what} {count} requests in flight, {} each", bytes(each))
+            },
+        );
         if let (Some((rise, time)), Some((whole, _))) = (rise, total)
             && *rise > 0.0
         {

@@ -78,7 +78,10 @@ fn the_component_that_grew_is_named_first_with_its_figures() {
     let store = rig.gauge(s::COMPONENT_MEMORY_USAGE, &[(s::COMPONENT_NAME, "config-store")]);
     let cache = rig.gauge(s::COMPONENT_MEMORY_USAGE, &[(s::COMPONENT_NAME, "cache")]);
     cache.set(400.0 * MIB);
-    rig.gauge(s::COMPONENT_REQUESTS, &[(s::COMPONENT_NAME, "config-store")]).set(5_000.0);
+    let name = [(s::COMPONENT_NAME, "config-store")];
+    rig.gauge(s::COMPONENT_REQUESTS, &name).set(5_000.0);
+    // Of the 350 MiB that it holds in the end 250 are requests'.
+    rig.gauge(s::COMPONENT_MEMORY_PER_REQUEST, &name).set(250.0 * MIB / 5_000.0);
     for second in 0..=60 {
         store.set((50.0 + 5.0 * second as f64) * MIB);
         process.set((500.0 + 5.0 * second as f64) * MIB);
@@ -101,7 +104,7 @@ fn the_component_that_grew_is_named_first_with_its_figures() {
     let likeliest = evidence.likeliest().unwrap();
     assert_eq!(
         likeliest.text,
-        "config-store grew by 300MiB in 1m 0s, 100% of what this process gained: the state of 5000 requests in flight, 71.68kiB each"
+        "config-store grew by 300MiB in 1m 0s, 100% of what this process gained: of it the state of 5000 requests in flight, 51.2kiB each"
     );
     assert_eq!(likeliest.weight, 1.0);
     assert!(evidence.causes.iter().any(|cause| cause.text.starts_with("cache holds 50%")));
