@@ -106,15 +106,20 @@ mod linux {
         let rows = [
             ("full tick, µs", tick, 150.0),
             ("full tick ÷ bare reads", tick / bare_reads, 1.6),
-            ("full tick ÷ sysinfo", tick / peer_all, 0.25),
+            // It reads the descriptors one by one, which nobody has to: with and without.
+            ("full tick ÷ sysinfo, with descriptors", tick / peer_all, 0.25),
             ("fast lane, µs", glance, 20.0),
         ];
         println!();
         let mut over = false;
         for (what, figure, bar) in rows {
-            println!("  {what:34} {figure:8.2}   (at most {bar})");
-            over |= figure > bar;
+            let holds = figure <= bar;
+            let word = if holds { "holds" } else { "FAILS" };
+            println!("  {word} {what:38} {figure:8.2}   (at most {bar})");
+            over |= !holds;
         }
+        let without = tick / peer_part;
+        println!("        full tick ÷ sysinfo, no descriptors    {without:8.2}   (no claim)");
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/highwater");
         fs::create_dir_all(&root)?;
         fs::write(
