@@ -165,7 +165,7 @@ mod tests {
         state.rooms[0].free.set(7.0);
         state.asked = Some(Duration::ZERO);
         let (go, wait) = std::sync::mpsc::channel::<()>();
-        state.aside.run("hung", move || drop(wait.recv()));
+        state.aside.run("hung", move || _ = wait.recv());
         let time = state.time.clone();
         let mut at = |seconds| {
             time.set(Duration::from_secs(seconds));

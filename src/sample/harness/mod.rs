@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use super::{Sampler, Samplers, Status};
 use crate::{
     clock::Moment,
+    instrument::Component,
     registry::{DEFAULT_CARDINALITY_LIMIT, Instrument, Registry},
     sync::Arc,
 };
@@ -60,7 +61,7 @@ impl Sampling {
     }
 
     /// The component of this name.
-    pub fn component(&self, name: &str) -> crate::Component {
+    pub fn component(&self, name: &str) -> Component {
         self.registry.component(name)
     }
 
