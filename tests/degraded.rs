@@ -290,12 +290,19 @@ fn runs_out_of_descriptors(directory: &str) {
     let hw = start(&receiver.url(), directory);
     hw.gauge("depth").build().set(3.0);
     let delivery = || hw.health().delivery;
+    let lost = || {
+        let all = delivery().map_or_else(Vec::new, |delivery| delivery.dropped);
+        // Whether a busy machine is in time for each interval is its own business.
+        all.into_iter()
+            .filter(|(why, lost)| *lost > 0 && *why != "export_interval")
+            .collect::<Vec<_>>()
+    };
+    let nothing: Vec<(&str, u64)> = Vec::new();
     stack::eventually("a backlog", || delivery().filter(|delivery| delivery.queued > 3));
     limit_descriptors(3);
     let says = |words: &str| hw.health().problems.iter().any(|problem| problem.contains(words));
     stack::eventually("that it cannot be read", || says("cannot be read").then_some(()));
-    let lost = delivery().map(|delivery| delivery.dropped);
-    assert!(lost.iter().flatten().all(|(_, lost)| *lost == 0), "{lost:?}");
+    assert_eq!(nothing, lost());
     println!("{}", hw.health());
     limit_descriptors(1_024);
     well.store(true, Ordering::Relaxed);
@@ -304,8 +311,7 @@ fn runs_out_of_descriptors(directory: &str) {
         delivery().filter(|delivery| delivery.queued == 0 && delivery.sent > 3)
     });
     shut_down(&hw, Duration::from_secs(60)).unwrap();
-    let lost = delivery().map(|delivery| delivery.dropped);
-    assert!(lost.iter().flatten().all(|(_, lost)| *lost == 0), "{lost:?}");
+    assert_eq!(nothing, lost());
     let received = receiver.received();
     let mut logs = received[before..].iter().filter(|got| got.path == "/v1/logs");
     assert!(logs.any(|got| format!("{:?}", got.logs()).contains("\"Deep\"")), "the alert");
@@ -422,12 +428,21 @@ fn on_a_read_only_root() {
 
 #[test]
 fn where_the_proc_of_others_is_hidden() {
-    in_state("others_hidden");
+    // Nothing is missing: what it reads of processes is of itself.
+    for said in in_state("others_hidden") {
+        assert!(!said.contains("problem:") && !said.contains("sampler \"process\" is"), "{said}");
+    }
 }
 
 #[test]
 fn without_proc() {
-    in_state("no_proc");
+    // Not to be had here is no problem, and is said.
+    for said in in_state("no_proc") {
+        for sampler in ["process", "system"] {
+            assert!(said.contains(&format!("sampler {sampler:?} is unsupported")), "{said}");
+        }
+        assert!(!said.contains("problem:"), "{said}");
+    }
 }
 
 #[test]
