@@ -1,7 +1,7 @@
 //! The queue's disk: a [spool](Spool) that may fail in parts, and come back.
 
 use std::{
-    io, mem,
+    io,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -128,7 +128,7 @@ impl Disk {
 
     /// Said once, not at each try.
     fn troubled(&mut self, which: Trouble, what: String, notes: &mut Vec<Note>) {
-        if mem::replace(&mut self.troubles[which as usize], Some(what.clone())).is_none() {
+        if self.troubles[which as usize].replace(what.clone()).is_none() {
             notes.push(Note::DiskFailed(what));
         }
     }
