@@ -22,7 +22,7 @@ use crate::{
         RuleSet,
     },
     sample::{self, Sampler},
-    sync::{Arc, RwLock},
+    sync::{Arc, Mutex, RwLock},
 };
 #[cfg(feature = "rule-files")]
 use crate::{engine::Reload, rule::RuleFile};
@@ -382,8 +382,10 @@ impl Builder {
     /// builder comes back in the error.
     pub fn install(self) -> Result<Highwater, InstallError> {
         let refuse = |error: Error, builder| Err(InstallError { error, builder });
-        let mut global = handle::GLOBAL.write();
-        if global.is_some() {
+        // Not the lock on the instance itself: starting logs, and the logger may ask for it.
+        static INSTALLING: Mutex<()> = Mutex::new(());
+        let _one_at_a_time = INSTALLING.lock();
+        if handle::global().is_some() {
             return refuse(Problem::Installed.into(), Some(Box::new(self)));
         }
         let problems = self.problems();
@@ -396,6 +398,7 @@ impl Builder {
         match self.run(Env::read(&env::process), &env::process) {
             Err(error) => refuse(error, None),
             Ok(instance) => {
+                let mut global = handle::GLOBAL.write();
                 front::forward_to(Some(instance.recorder()));
                 *global = Some(instance.clone());
                 Ok(instance)

@@ -54,6 +54,12 @@ impl Env {
                 )),
             }
         }
+        // The clock itself has read it: it is the process', and older than any instance.
+        if let Some(value) = get("HIGHWATER_CLOCK")
+            && !value.eq_ignore_ascii_case("instant")
+        {
+            env.mistakes.push(format!("HIGHWATER_CLOCK={value:?}: expected instant"));
+        }
         if let Some(value) = get("HIGHWATER_RULES") {
             for part in value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
                 match parse_change(part) {

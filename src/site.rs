@@ -5,7 +5,11 @@
 //! nothing, after the next `install` it resolves anew and remembers that too. A process installs
 //! once or twice, so what is remembered is a list that only grows.
 
-use crate::{front, handle, instrument::Query, sync::OnceCell};
+use crate::{
+    front, handle,
+    instrument::Query,
+    sync::{OnceCell, once},
+};
 
 /// Resolves a [`Query`] of the installed instance, once for each call site; afterwards it costs
 /// three loads. Without an installed instance the handle does nothing.
@@ -76,9 +80,9 @@ impl QuerySite {
             });
             Resolved { instance, query: builder.build(), next: OnceCell::new() }
         };
-        let mut at = self.resolved.get_or_init(make);
+        let mut at = once(&self.resolved, make);
         while at.instance != instance {
-            at = at.next.get_or_init(|| Box::new(make()));
+            at = &**once(&at.next, || Box::new(make()));
         }
         &at.query
     }

@@ -25,6 +25,18 @@ pub(crate) mod fixed {
     pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 }
 
+/// What the cell holds, made if it holds nothing; by several threads at once perhaps, of which one
+/// is first. Not made inside the cell: making logs, and the logger may count what it logs and come
+/// here again.
+#[inline]
+pub(crate) fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> T) -> &T {
+    if let Some(known) = cell.get() {
+        return known;
+    }
+    let made = make();
+    cell.get_or_init(|| made)
+}
+
 /// A lock that threads sleep on.
 ///
 /// It is std's and not parking_lot's, whose sleepers are in a table of the whole process: a forked

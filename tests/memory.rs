@@ -24,7 +24,6 @@ const MIB: usize = 1 << 20;
 #[test]
 fn many_series_take_little() {
     flood_of_label_sets();
-    // Often enough for each thread to have a shard of its own in each series.
     on_eight_threads(10_000, 64 * MIB);
 }
 
@@ -40,7 +39,8 @@ fn flood_of_label_sets() {
     assert!(taken < 10 * MIB, "{} KiB", taken / 1024);
 }
 
-/// The shards, and what the engine keeps of what it has read.
+/// Series that are all busy, each recorded often by eight threads that live at the same time: the
+/// shards, and what the engine keeps of what it has read.
 fn on_eight_threads(count: usize, most: usize) {
     let ticks = Arc::new(AtomicU32::new(0));
     let counted = ticks.clone();
@@ -51,18 +51,23 @@ fn on_eight_threads(count: usize, most: usize) {
     let series: Vec<_> = (0..count)
         .map(|at| hw.histogram("sizes").label("series", &at.to_string()).build())
         .collect();
-    let barrier = Barrier::new(8);
+    // Within four octaves: from 1 to 16 ms.
+    let value = |at: u32| 1e-3 * (f64::from(at * 37 % 64) / 16.0).exp2();
+    let values: Vec<_> = (0..64).map(value).collect();
+    // Faster than the engine reads: whatever a series needs to be recorded by each thread in
+    // counters of its own has happened before the threads come.
+    for series in &series {
+        (0..2_048).for_each(|at| series.record(values[at % 64]));
+    }
+    let (barrier, records) = (Barrier::new(8), AtomicU32::new(0));
     thread::scope(|scope| {
-        for thread in 0..8 {
-            let (series, barrier) = (&series, &barrier);
+        for _ in 0..8 {
+            let (series, values, barrier, records) = (&series, &values, &barrier, &records);
             scope.spawn(move || {
                 barrier.wait();
-                for (at, series) in series.iter().enumerate() {
-                    // Within four octaves: from 1 to 16 ms.
-                    for value in 0..160u32 {
-                        let spread = f64::from((value * 37 + at as u32 + thread) % 64) / 16.0;
-                        series.record(1e-3 * spread.exp2());
-                    }
+                for series in series {
+                    values.iter().chain(values).for_each(|value| series.record(*value));
+                    records.fetch_add(128, Ordering::Relaxed);
                 }
                 // Leases are kept until all have recorded.
                 barrier.wait();
@@ -74,6 +79,12 @@ fn on_eight_threads(count: usize, most: usize) {
         thread::sleep(Duration::from_millis(20));
     }
     let taken = resident().saturating_sub(before);
-    println!("{count} series on 8 threads, recorded and read: {} KiB", taken / 1024);
+    println!("{count} busy series on 8 threads, recorded and read: {} KiB", taken / 1024);
     assert!(taken < most, "{} KiB", taken / 1024);
+    // All of it is there.
+    let page = hw.render_prometheus();
+    let counts = page.lines().filter(|line| line.starts_with("sizes_count"));
+    let total: f64 = counts.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum();
+    let due = count as f64 * 2_048.0 + f64::from(records.load(Ordering::Relaxed));
+    assert_eq!(total, due);
 }

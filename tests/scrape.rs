@@ -30,6 +30,29 @@ fn page_with(hw: &Highwater, what: &str) -> String {
     stack::eventually(what, || Some(hw.render_prometheus()).filter(|page| page.contains(what)))
 }
 
+/// One call in sixteen is timed: the export says so, its counts are weighted, all calls are counted.
+#[test]
+fn a_thinned_timer_says_that_it_is_one() {
+    let hw = shop();
+    let lookups = hw.timer("lookups").timed_one_in(16).build();
+    (0..1_600).for_each(|_| lookups.time(|| ()));
+    let line = |name: &str| {
+        let page = hw.render_prometheus();
+        page.lines()
+            .find(|line| line.starts_with(name) && line.contains("lookups"))
+            .map(str::to_owned)
+    };
+    let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+    // A hundred, give or take one.
+    let count = stack::eventually("a hundred timed calls", || {
+        let count = line("highwater_timer_duration_seconds_count")?;
+        [1_584.0, 1_600.0, 1_616.0].contains(&value(&count)).then_some(count)
+    });
+    assert!(count.contains("highwater_timed_one_in=\"16\""), "{count}");
+    let calls = line("highwater_timer_calls_total").unwrap();
+    assert!(value(&calls) == 1_600.0 && !calls.contains("one_in"), "{calls}");
+}
+
 #[test]
 fn a_real_prometheus_scrapes_what_was_recorded() {
     let hw = shop();

@@ -21,6 +21,11 @@ pub(crate) fn rdtsc() -> u64 {
     0
 }
 
+/// Seldom recorded series. A thread's samples take 1,024 records of none of them between two
+/// readings of the engine: eight threads' 32 records, once and half a time more to warm up, beside
+/// what one and two have left.
+const QUIET: usize = 4096;
+
 pub(crate) struct Ours {
     pub(crate) hw: Highwater,
     stopped: Query,
@@ -29,7 +34,12 @@ pub(crate) struct Ours {
 
 impl Ours {
     pub(crate) fn start() -> Self {
-        let start = |name| Highwater::builder(name).start().expect("no mistake in the builder");
+        let start = |name| {
+            Highwater::builder(name)
+                .cardinality_limit(2 * QUIET)
+                .start()
+                .expect("no mistake in the builder")
+        };
         let stopped = {
             let hw = start("stopped");
             let query = hw.query("stopped").build();
@@ -53,6 +63,11 @@ impl Ours {
         let wide = hw.histogram("bench.wide").build();
         let many: Vec<_> = (0..1_000)
             .map(|at| hw.histogram("bench.many").label("series", &at.to_string()).build())
+            .collect();
+        let quiet: Vec<_> =
+            (0..QUIET).map(|at| hw.timer("bench.quiet").label("at", &at.to_string()).build()).collect();
+        let calm: Vec<_> = (0..QUIET)
+            .map(|at| hw.histogram("bench.calm").label("at", &at.to_string()).build())
             .collect();
         let (recorder, dynamic, counted) = (hw.recorder(), hw.recorder(), hw.recorder());
         let (stopped, watch) = (self.stopped.clone(), self.watch.clone());
@@ -111,6 +126,18 @@ impl Ours {
             Case::new("record", "highwater histogram", move || {
                 let (histogram, values) = (histogram.clone(), values());
                 move |n| for at in 0..n { histogram.record(values[at as usize & 4095]) }
+            }),
+            // Each series 32 times and then the next, of so many that none is busy: all threads add
+            // to one shard, atomically.
+            Case::new("quiet", "highwater query, seldom called", move || {
+                let many = quiet.clone();
+                move |n| for at in 0..n { many[(at / 32) as usize % many.len()].time(|| black_box(())) }
+            }),
+            Case::new("quiet", "highwater histogram, seldom recorded", move || {
+                let (many, values) = (calm.clone(), values());
+                move |n| for at in 0..n {
+                    many[(at / 32) as usize % many.len()].record(values[at as usize & 4095]);
+                }
             }),
             Case::new("record", "highwater histogram, 24 octaves", move || {
                 // From 1 us to 16 s, evenly: three times what a shard's own line covers.

@@ -66,6 +66,15 @@ pub(crate) fn cases() -> Vec<Case> {
                 let _ = histogram.record(nanos(start));
             }
         }),
+        Case::new("in situ", "hdrhistogram, plain, one a thread", || {
+            let mut histogram = hdrhistogram::Histogram::<u64>::new_with_bounds(1, 1 << 40, 2).expect("bounds");
+            let mut work = LookUps::new();
+            move |n| for _ in 0..n {
+                let start = Instant::now();
+                work.run();
+                let _ = histogram.record(nanos(start));
+            }
+        }),
         Case::new("timed", "metriken, sharded", || |n| for _ in 0..n {
             let start = Instant::now();
             black_box(());
@@ -87,9 +96,15 @@ pub(crate) fn cases() -> Vec<Case> {
     ];
 
     static LIB: LazyLock<metrics_lib::Timer> = LazyLock::new(metrics_lib::Timer::new);
+    static LIB_SITU: LazyLock<metrics_lib::Timer> = LazyLock::new(metrics_lib::Timer::new);
     cases.push(Case::new("timed", "metrics-lib (no quantiles)", || {
         let timer = &*LIB;
         move |n| for _ in 0..n { let timer = timer.start(); black_box(()); black_box(timer.stop()); }
+    }));
+
+    cases.push(Case::new("in situ", "metrics-lib (no quantiles)", || {
+        let (timer, mut work) = (&*LIB_SITU, LookUps::new());
+        move |n| for _ in 0..n { let timer = timer.start(); work.run(); black_box(timer.stop()); }
     }));
 
     let prometheus = || {
@@ -121,7 +136,7 @@ pub(crate) fn cases() -> Vec<Case> {
 
     use prometheus_client::metrics::{counter::Counter, histogram::Histogram as ClientHistogram};
     let client = || ClientHistogram::new(BOUNDS);
-    let (timed, recorded) = (client(), client());
+    let (timed, recorded, situ) = (client(), client(), client());
     cases.push(Case::new("timed", "prometheus-client", move || {
         let histogram = timed.clone();
         move |n| for _ in 0..n {
@@ -133,6 +148,14 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.push(Case::new("record", "prometheus-client", move || {
         let (histogram, values) = (recorded.clone(), values());
         move |n| for at in 0..n { histogram.observe(values[at as usize & 4095]) }
+    }));
+    cases.push(Case::new("in situ", "prometheus-client", move || {
+        let (histogram, mut work) = (situ.clone(), LookUps::new());
+        move |n| for _ in 0..n {
+            let start = Instant::now();
+            work.run();
+            histogram.observe(start.elapsed().as_secs_f64());
+        }
     }));
     let counter = Counter::<u64>::default();
     cases.push(Case::new("counter", "prometheus-client", move || {
@@ -176,6 +199,15 @@ pub(crate) fn cases() -> Vec<Case> {
             move |n| for _ in 0..n {
                 let start = Instant::now();
                 black_box(());
+                histogram.record(start.elapsed().as_secs_f64(), &attributes[..count]);
+            }
+        }));
+        let unbound = histogram(false);
+        cases.push(Case::new("in situ", name, move || {
+            let (histogram, attributes, mut work) = (unbound.clone(), attributes(), LookUps::new());
+            move |n| for _ in 0..n {
+                let start = Instant::now();
+                work.run();
                 histogram.record(start.elapsed().as_secs_f64(), &attributes[..count]);
             }
         }));

@@ -46,9 +46,9 @@ pub(crate) fn print(rows: &[Row], tail: &[Tail]) {
             println!();
         }
     }
-    println!("\n{:<48} {:>8} {:>8}", "tail, one thread", "median", "p99.9");
+    println!("\n{:<48} {:>8} {:>8} {:>8}", "tail, one thread", "median", "p99.9", "folds");
     for tail in tail {
-        println!("  {:<46} {:>8.1} {:>8.1}", tail.name, tail.median, tail.p999);
+        println!("  {:<46} {:>8.1} {:>8.1} {:>8}", tail.name, tail.median, tail.p999, tail.folds);
     }
 }
 
@@ -81,10 +81,11 @@ pub(crate) fn write(rows: &[Row], tail: &[Tail], rounds: usize) -> io::Result<()
         .iter()
         .map(|tail| {
             format!(
-                "    {{\"case\": {}, \"median_ns\": {:.1}, \"p999_ns\": {:.1}}}",
+                "    {{\"case\": {}, \"median_ns\": {:.1}, \"p999_ns\": {:.1}, \"folds\": {}}}",
                 text(tail.name),
                 tail.median,
-                tail.p999
+                tail.p999,
+                tail.folds
             )
         })
         .collect();

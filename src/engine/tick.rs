@@ -113,7 +113,7 @@ pub(super) fn run(mut ticker: Ticker, clock: &Clock) {
         if round.is_err() {
             count(&ticker.losses.tick_panicked);
         }
-        ticker.telemetry.tick_duration.0.record_ticks(clock::ticks().wrapping_sub(begun));
+        ticker.telemetry.tick_duration.0.record_elapsed(clock::elapsed_since(begun));
         if stopping {
             break;
         }

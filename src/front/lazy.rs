@@ -1,7 +1,7 @@
 //! A series that exists once it has something to say.
 
 use super::InstrumentBuilder;
-use crate::sync::OnceCell;
+use crate::sync::{OnceCell, once};
 
 /// Built at its first use; a load afterwards.
 pub(crate) struct Lazy<H> {
@@ -17,6 +17,6 @@ impl<H> From<InstrumentBuilder<H>> for Lazy<H> {
 
 impl<H> Lazy<H> {
     pub(crate) fn get(&self) -> &H {
-        self.built.get_or_init(|| self.builder.clone().build())
+        once(&self.built, || self.builder.clone().build())
     }
 }

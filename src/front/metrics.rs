@@ -165,6 +165,11 @@ pub(crate) fn forward_to(recorder: Option<Recorder>) {
     *target = recorder;
 }
 
+/// Not to be asked under the lock: resolving may log, and the logger may count.
+fn target() -> Option<Recorder> {
+    TARGET.read().clone()
+}
+
 /// The id of the installed instance's registry, 0 without one.
 #[inline]
 pub(crate) fn installed() -> u64 {
@@ -173,15 +178,15 @@ pub(crate) fn installed() -> u64 {
 
 /// What the target resolves a key to, if its registry still is the one of this id.
 fn resolve<H>(id: u64, to: impl FnOnce(&Recorder) -> H, nothing: impl FnOnce() -> H) -> H {
-    match &*TARGET.read() {
-        Some(target) if target.registry.id() == id => to(target),
+    match target() {
+        Some(target) if target.registry.id() == id => to(&target),
         _ => nothing(),
     }
 }
 
 /// Becomes the `metrics` recorder of the process; `false` when another one already is.
 ///
-/// The caller holds the lock on the installed instance, so two installs cannot race here.
+/// The caller sees to it that two installs cannot race here.
 pub(crate) fn install_forwarder() -> bool {
     static INSTALLED: RwLock<bool> = RwLock::new(false);
     let mut installed = INSTALLED.write();
@@ -193,19 +198,19 @@ pub(crate) fn install_forwarder() -> bool {
 
 impl metrics::Recorder for Forwarder {
     fn describe_counter(&self, name: KeyName, unit: Option<MetricsUnit>, help: SharedString) {
-        if let Some(to) = &*TARGET.read() {
+        if let Some(to) = target() {
             to.describe(&name, unit, &help);
         }
     }
 
     fn describe_gauge(&self, name: KeyName, unit: Option<MetricsUnit>, help: SharedString) {
-        if let Some(to) = &*TARGET.read() {
+        if let Some(to) = target() {
             to.describe(&name, unit, &help);
         }
     }
 
     fn describe_histogram(&self, name: KeyName, unit: Option<MetricsUnit>, help: SharedString) {
-        if let Some(to) = &*TARGET.read() {
+        if let Some(to) = target() {
             to.describe(&name, unit, &help);
         }
     }

@@ -188,9 +188,11 @@ impl QueryBuilder {
             Some(pool) => labels.with(semconv::DB_CLIENT_CONNECTION_POOL_NAME, pool),
             None => labels.clone(),
         };
+        let under_way = registry.up_down_counter(in_flight, &flying);
+        under_way.0.is_of_things();
         Query::new(
             registry.histogram(duration, Measure::Time, &labels),
-            registry.up_down_counter(in_flight, &flying),
+            under_way,
             Box::new(move |error_type| {
                 let labels = labels.with(semconv::ERROR_TYPE, error_type);
                 registry.histogram(duration, Measure::Time, &labels)

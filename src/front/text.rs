@@ -193,13 +193,15 @@ impl Set {
         if let Some(known) = self.known.read().get(&*key) {
             return known.clone();
         }
-        let mut known = self.known.write();
-        if known.len() >= MOST_NAMES && !known.contains_key(&*key) {
+        let is_full = self.known.read().len() >= MOST_NAMES;
+        if is_full && name != sql::OTHER {
             self.said.registry.drops().count(DropReason::Cardinality);
-            let other = known.entry(sql::OTHER.to_owned());
-            return other.or_insert_with(|| self.make(sql::OTHER, None)).clone();
+            return self.known_as(sql::OTHER, None);
         }
-        known.entry(key.into_owned()).or_insert_with(|| self.make(name, text)).clone()
+        // Not while the map is locked: making may log, and the logger may query. Of two that are
+        // made at once, of the same series, the first stays.
+        let made = self.make(name, text);
+        self.known.write().entry(key.into_owned()).or_insert(made).clone()
     }
 
     fn make(&self, name: &str, text: Option<&str>) -> Arc<Known> {

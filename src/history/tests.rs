@@ -99,6 +99,22 @@ fn durations_are_where_they_were() {
     assert_eq!(all.calls, 7_000);
 }
 
+/// A timed call of a thinned query is recorded as the many it stands for, once.
+#[test]
+fn what_is_timed_one_in_n_is_weighted_once() {
+    let mut rig = Rig::new();
+    let labels = Labels::new([(s::TIMER_NAME, "t"), (s::TIMED_ONE_IN, "16")]);
+    let timed = rig.registry.histogram(s::TIMER_DURATION, Measure::Time, &labels);
+    let failed = labels.with(s::ERROR_TYPE, "timeout");
+    let failed = rig.registry.histogram(s::TIMER_DURATION, Measure::Time, &failed);
+    rig.tick(0);
+    (0..10).for_each(|_| timed.0.record_many(16));
+    failed.0.record_many(16);
+    rig.tick(1);
+    let all = rig.history.timings[0].sum(0..COLUMNS);
+    assert_eq!((all.calls, all.errors), (176, 16));
+}
+
 #[test]
 fn what_finds_no_room_is_counted() {
     let mut rig = Rig::new();

@@ -105,8 +105,6 @@ impl Counts {
 struct Source {
     id: SeriesId,
     failed: bool,
-    /// How many calls each record stands for.
-    weight: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -141,11 +139,9 @@ impl Timing {
 
     pub(super) fn meet(&mut self, series: &Series) {
         let error = series.labels.get(s::ERROR_TYPE);
-        let weight = series.labels.get(s::TIMED_ONE_IN).and_then(|n| n.parse().ok()).unwrap_or(1);
         self.sources.push(Source {
             id: series.id,
             failed: error.is_some_and(|error| error != s::ERROR_CANCELLED),
-            weight,
         });
     }
 
@@ -203,7 +199,6 @@ impl Timing {
             let zero = u32::try_from(delta.zero).unwrap_or(u32::MAX);
             let mut failed = 0_u32;
             for (bucket, count) in cells.chain([(0, zero)]) {
-                let count = count.saturating_mul(source.weight);
                 for (counts, at) in [(&mut self.heat, column), (&mut self.hour, self.slot)] {
                     if let Some(cell) = counts.get_mut(at * BUCKETS + bucket) {
                         *cell = cell.saturating_add(count);

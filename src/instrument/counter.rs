@@ -90,13 +90,24 @@ impl UpDownCounter {
 #[derive(Debug)]
 pub(crate) struct UpDownCore {
     live: AtomicBool,
+    /// Of things there cannot be fewer than none of.
+    of_things: AtomicBool,
     /// Two's complement: wrapping addition is right for negative numbers too.
     cells: Cells,
 }
 
 impl UpDownCore {
     pub(crate) fn new() -> Self {
-        Self { live: AtomicBool::new(true), cells: Cells::new(store::process()) }
+        Self {
+            live: AtomicBool::new(true),
+            of_things: AtomicBool::new(false),
+            cells: Cells::new(store::process()),
+        }
+    }
+
+    /// It counts what is taken away only after it was added: its total is never below zero.
+    pub(crate) fn is_of_things(&self) {
+        self.of_things.store(true, Ordering::Relaxed);
     }
 
     #[inline]
@@ -113,9 +124,10 @@ impl UpDownCore {
     }
 
     /// The sum as far as it has been read: while others write, an addition read here may miss the
-    /// subtraction it follows, or the other way round.
+    /// subtraction it follows, or the other way round. Of [things](Self::is_of_things) that is none.
     pub(crate) fn total(&self) -> i64 {
-        self.cells.total() as i64
+        let total = self.cells.total() as i64;
+        if self.of_things.load(Ordering::Relaxed) { total.max(0) } else { total }
     }
 
     pub(crate) fn retire(&self) {
@@ -151,6 +163,7 @@ impl Cells {
     #[inline(never)]
     fn add_shared(cell: &AtomicU64, by: u64) {
         cell.fetch_add(by, Ordering::Relaxed);
+        lease::ask_again();
     }
 
     fn raise(&self, total: u64) {
@@ -225,6 +238,18 @@ mod tests {
             scope.spawn(|| sum.add(-3));
         });
         assert_eq!(sum.total(), -1);
+    }
+
+    /// A reading between an addition it came too early for and the subtraction that followed.
+    #[test]
+    fn there_are_never_fewer_than_none_of_things() {
+        let sum = UpDownCore::new();
+        sum.add(-1);
+        assert_eq!(sum.total(), -1);
+        sum.is_of_things();
+        assert_eq!(sum.total(), 0);
+        sum.add(3);
+        assert_eq!(sum.total(), 2);
     }
 
     #[test]

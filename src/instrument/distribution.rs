@@ -25,7 +25,8 @@ pub(crate) struct Delta {
     pub(crate) sum: f64,
     /// The least and greatest of these values: exact if they are the least or greatest since the
     /// series' start, so that merging all deltas gives the exact ones; else the bound of their
-    /// bucket. Infinite, the wrong way round, when `count` is zero.
+    /// bucket. Infinite, the wrong way round, when there is none: when `count` is zero, unless what
+    /// the last delta counted was an extreme that is only seen now.
     pub(crate) min: f64,
     pub(crate) max: f64,
     /// How many of them lie in the bucket a declared bound cuts, at or below it: by the bound's

@@ -7,6 +7,8 @@ use crate::sync::{AtomicU64, Ordering};
 pub(crate) enum DropReason {
     /// NaN or an infinity.
     NotFinite,
+    /// Beyond what a histogram keeps, 2^±128.
+    OutOfRange,
     /// A duration below zero.
     NegativeDuration,
     /// A label set over the metric's limit: recorded in the overflow series instead.
@@ -18,8 +20,9 @@ pub(crate) enum DropReason {
 }
 
 impl DropReason {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::NotFinite,
+        Self::OutOfRange,
         Self::NegativeDuration,
         Self::Cardinality,
         Self::Storage,
@@ -30,6 +33,7 @@ impl DropReason {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::NotFinite => "not_finite",
+            Self::OutOfRange => "out_of_range",
             Self::NegativeDuration => "negative_duration",
             Self::Cardinality => "cardinality",
             Self::Storage => "storage",

@@ -9,6 +9,10 @@
 //! under the writers, so nothing can be lost between a read and a reset, and totals never go
 //! backwards.
 //!
+//! Shards of threads' own take memory by the thread, so all of them together have a share of it
+//! ([`Pool::take_own`](super::storage::Pool)); beyond it a series new to a thread stays in its home
+//! shard, which costs time and no count.
+//!
 //! Counters are 32 bits wide and differences wrap: right as long as one series gains less than 2³²
 //! between two folds. The engine looks at least every 5 s and folds ahead of its tick where a
 //! quarter of that is reached, so 640 million records a second into one series are counted right.
@@ -39,7 +43,8 @@ use crate::{
 pub struct Histogram(pub(crate) Arc<HistogramCore>);
 
 impl Histogram {
-    /// Records one value in the metric's unit. NaN and infinities are dropped and counted.
+    /// Records one value in the metric's unit. NaN, infinities and numbers that an `f32` could not
+    /// hold (beyond 2^±128, about 10^±38; zero is fine) are dropped and counted.
     #[inline]
     pub fn record(&self, value: f64) {
         self.0.record_value(value);
@@ -76,7 +81,7 @@ fn is_quiet(state: u32) -> bool {
 /// A series recorded so often between two folds has enough to gain from shards of its own: adding
 /// to a shared one costs up to 90 ns more where two threads meet, 0.01% of a tick of a second. With
 /// fewer, ten thousand series on eight threads would take more than 64 MiB.
-const BUSY_AFTER: u32 = 1024;
+const BUSY_AFTER: u32 = if cfg!(loom) { 2 } else { 1024 };
 
 #[derive(Debug)]
 pub(crate) struct HistogramCore {
@@ -158,7 +163,7 @@ impl HistogramCore {
     }
 
     /// Records a duration in ticks, below 2⁶³; only on a core of [`Measure::Time`].
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn record_ticks(&self, ticks: u64) {
         if self.is_live() {
             self.record_ticks_at(lease::current(), ticks, 1);
@@ -172,10 +177,19 @@ impl HistogramCore {
         // As i64: the conversion is one instruction.
         let seconds = ticks as i64 as f64 * clock::seconds_per_tick();
         let done = ticks != 0
-            && usual_place(seconds)
-                .is_some_and(|place| self.record_near(slot, || time_record(ticks, place, times)));
+            && usual_place(seconds).is_some_and(|(octave, bucket)| {
+                let key = Key::new(octave, false);
+                self.record_near(slot, || time_record(ticks, seconds, (key, bucket), times))
+            });
         if !done {
             self.record_ticks_far(slot, ticks, seconds, times);
+        }
+    }
+
+    /// Records what [`clock::elapsed_since`] gave; only on a core of [`Measure::Time`].
+    pub(crate) fn record_elapsed(&self, ticks: Option<u64>) {
+        if self.is_live() {
+            self.record_elapsed_at(lease::current(), ticks, 1);
         }
     }
 
@@ -232,8 +246,13 @@ impl HistogramCore {
 
     #[inline(never)]
     fn record_ticks_far(&self, slot: Slot, ticks: u64, seconds: f64, times: u32) {
-        let place = if ticks == 0 { (0, 0) } else { place(seconds) };
-        self.record_far(slot, time_record(ticks, place, times), seconds);
+        let place = if seconds == 0.0 {
+            (Key::ZERO, 0)
+        } else {
+            let (octave, bucket) = place(seconds);
+            (Key::new(octave, false), bucket)
+        };
+        self.record_far(slot, time_record(ticks, seconds, place, times), seconds);
     }
 
     #[inline(never)]
@@ -249,19 +268,26 @@ impl HistogramCore {
     }
 
     fn record_seconds(&self, slot: Slot, seconds: f64) {
+        // The sum is in whole ticks: of each duration given it is off by half a tick at most, well
+        // below a nanosecond. Bucket and extremes are by what was given.
         let ticks = (seconds / clock::seconds_per_tick()).round();
         if seconds < 0.0 {
             self.drops.count(DropReason::NegativeDuration);
         } else if ticks >= i64::MAX as f64 {
             self.drops.count(DropReason::NotFinite);
         } else {
-            // The bucket by what was given, not by whole ticks.
             self.record_ticks_far(slot, ticks as u64, seconds, 1);
         }
     }
 
     /// Every other case: a quiet series, an octave new to the shard, a shared shard, an empty pool.
     fn record_far(&self, slot: Slot, record: Record, value: f64) {
+        if !record.key.is_kept() {
+            return self.drops.count(DropReason::OutOfRange);
+        }
+        if slot.is_shared() {
+            lease::ask_again();
+        }
         if self.record_somewhere(slot, record) {
             if let Some(cuts) = &self.cuts {
                 cuts.count((record.key, record.bucket), value, record.times);
@@ -280,20 +306,17 @@ impl HistogramCore {
         }
         let quiet = is_quiet(state);
         let alone = !quiet && !slot.is_shared();
-        if alone && shard(slot).is_some_and(|own| own.record::<Alone>(pool, record)) {
+        if alone && shard(slot).is_some_and(|own| own.record::<Alone>(pool, record).is_some()) {
             return true;
         }
         let home = shard(if quiet || alone { Slot::HOME } else { slot });
-        match home {
-            Some(home) if home.record::<Together>(pool, record) => {
-                if quiet {
-                    let count = home.count.load(Ordering::Relaxed);
-                    self.wake(count.wrapping_sub(self.mark.load(Ordering::Relaxed)));
-                }
-                true
-            }
-            _ => false,
+        let count = home.and_then(|home| home.record::<Together>(pool, record));
+        if let Some(count) = count
+            && quiet
+        {
+            self.wake(count.wrapping_sub(self.mark.load(Ordering::Relaxed)));
         }
+        count.is_some()
     }
 
     /// The series has been recorded so often since the last fold.
@@ -359,6 +382,12 @@ impl HistogramCore {
     ///
     /// Allocates when an octave is seen for the first time, and when `into` must grow.
     pub(crate) fn fold(&self, all: &mut Distribution, into: &mut Delta) {
+        self.fold_by(clock::seconds_per_tick(), all, into);
+    }
+
+    /// Folds by this length of a tick, which may be another from call to call: only what is new is
+    /// converted by it, so that a sum never steps back.
+    fn fold_by(&self, seconds_per_tick: f64, all: &mut Distribution, into: &mut Delta) {
         into.clear();
         let mut seen = self.seen.lock();
         if let Some(cuts) = &self.cuts {
@@ -380,13 +409,14 @@ impl HistogramCore {
         }
         let shards = self.shards();
         seen.fold_buckets(shards.clone(), &self.store.pool, all, into);
-        self.fold_sums(shards, &mut seen, into);
+        self.fold_sums(shards, seconds_per_tick, &mut seen, into);
         all.add(into);
     }
 
     fn fold_sums(
         &self,
         shards: impl Iterator<Item = &'static Shard>,
+        seconds_per_tick: f64,
         seen: &mut Seen,
         into: &mut Delta,
     ) {
@@ -400,11 +430,10 @@ impl HistogramCore {
         }
         match self.measure {
             Measure::Time => {
-                into.sum = ticks.wrapping_sub(seen.ticks) as f64 * clock::seconds_per_tick();
+                into.sum = ticks.wrapping_sub(seen.ticks) as f64 * seconds_per_tick;
                 seen.ticks = ticks;
             }
             Measure::Value => {
-                let sum = sum.clamp(f64::MIN, f64::MAX);
                 into.sum = sum - seen.sum;
                 seen.sum = sum;
             }
@@ -415,10 +444,17 @@ impl HistogramCore {
         };
         let (new_max, new_min) = (max > seen.max, not_min > seen.not_min);
         (seen.max, seen.not_min) = (max, not_min);
-        if into.count > 0 {
-            into.max = if new_max { value(max) } else { into.greatest_bound().min(value(max)) };
-            into.min =
-                if new_min { value(!not_min) } else { into.least_bound().max(value(!not_min)) };
+        // A new extreme whatever the count: its bucket may have been seen by the last reading, which
+        // came before the extreme did.
+        if new_max {
+            into.max = value(max);
+        } else if into.count > 0 {
+            into.max = into.greatest_bound().min(value(max));
+        }
+        if new_min {
+            into.min = value(!not_min);
+        } else if into.count > 0 {
+            into.min = into.least_bound().max(value(!not_min));
         }
     }
 
@@ -487,14 +523,13 @@ impl Drop for HistogramCore {
 }
 
 #[inline]
-fn time_record(ticks: u64, (octave, bucket): (i32, usize), times: u32) -> Record {
-    let key = if ticks == 0 { Key::ZERO } else { Key::new(octave, false) };
-    // One more, so that zero ticks are not "none".
-    Record { key, bucket, order: ticks + 1, amount: Amount::Ticks(ticks), times }
+fn time_record(ticks: u64, seconds: f64, (key, bucket): (Key, usize), times: u32) -> Record {
+    // Positive numbers are in the order of their bits. One more, so that zero is not "none".
+    Record { key, bucket, order: seconds.to_bits() + 1, amount: Amount::Ticks(ticks), times }
 }
 
 fn time_of(order: u64) -> f64 {
-    (order - 1) as f64 * clock::seconds_per_tick()
+    f64::from_bits(order.wrapping_sub(1))
 }
 
 #[inline]

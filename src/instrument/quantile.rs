@@ -19,7 +19,7 @@ struct Span {
 
 impl Distribution {
     /// The reported quantile: the midpoint of the bucket that holds the order statistic of rank
-    /// ⌈q·count⌉, never beyond the exact minimum and maximum. `None` when empty or when `q` is no
+    /// ⌈q·count⌉, never beyond the exact minimum and maximum where they are in it. `None` when empty or when `q` is no
     /// ratio.
     pub(crate) fn quantile(&self, q: f64) -> Option<f64> {
         if self.count == 0 || !(0.0..=1.0).contains(&q) {
@@ -32,7 +32,10 @@ impl Distribution {
             seen >= rank
         })?;
         let middle = span.lower / 2.0 + span.upper / 2.0;
-        Some(if self.min <= self.max { middle.clamp(self.min, self.max) } else { middle })
+        // An end that is not in this bucket says nothing about it.
+        let within = |end: f64| span.lower <= end && end <= span.upper;
+        let middle = if within(self.min) { middle.max(self.min) } else { middle };
+        Some(if within(self.max) { middle.min(self.max) } else { middle })
     }
 
     /// The interpolated quantile, as Prometheus 3 computes it for native histograms: exponentially
@@ -104,22 +107,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::instrument::bucket::index;
+    use crate::{
+        instrument::{Delta, HistogramCore, Measure, bucket::index},
+        sync::Arc,
+    };
 
+    /// Recorded and read as all are.
     fn of(values: &[f64]) -> Distribution {
+        let core = HistogramCore::new(Measure::Value, Arc::default());
+        values.iter().for_each(|value| core.record_value(*value));
         let mut all = Distribution::default();
-        for value in values {
-            if *value == 0.0 {
-                all.zero += 1;
-            } else if *value > 0.0 {
-                all.positive.add(index(*value), 1);
-            } else {
-                all.negative.add(index(-value), 1);
-            }
-            all.count += 1;
-            all.min = all.min.min(*value);
-            all.max = all.max.max(*value);
-        }
+        core.fold(&mut all, &mut Delta::default());
         all
     }
 

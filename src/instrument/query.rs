@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock,
-    sync::{Arc, OnceCell},
+    sync::{Arc, OnceCell, once},
 };
 
 /// How many error types of one query are found without asking the registry again.
@@ -42,7 +42,15 @@ pub(crate) type ResolveCalls = Box<dyn Fn(&str) -> Counter + Send + Sync>;
 /// with `error.type="panic"`: time was spent and a connection held, so it must not vanish from the
 /// latency; rules on failures leave cancellations out by that label.
 ///
-/// Cost: two readings of the clock and a few nanoseconds, without locks or allocation; the first
+/// Error: durations are right to 500 parts in a million in the process' first second and to one in
+/// a million from then on, and to the few nanoseconds by which a processor reads its counter early
+/// or late; none is ever negative. Where the kernel does not trust the counter the clock is
+/// [`Instant`](std::time::Instant), and `HIGHWATER_CLOCK=instant` takes it everywhere. Quantiles of
+/// what was recorded are within 1.1%, its count, least and greatest exact.
+///
+/// Cost: two readings of the clock and a few nanoseconds, without locks or allocation. A query of
+/// fewer than 1,024 calls between two readings of the engine is counted in one place by all threads,
+/// which costs some 20 ns more, or what it takes two cores to agree where they meet. The first
 /// failure of each `error.type` resolves its series, which takes a lock, and so does every failure
 /// of a type beyond the first 16. When the instance has stopped, a load and a branch.
 ///
@@ -175,7 +183,7 @@ impl QueryCore {
             },
         };
         for slot in &self.failures {
-            let known = slot.get_or_init(resolve);
+            let known = once(slot, resolve);
             if &*known.error_type == error_type {
                 return record(known);
             }
@@ -269,7 +277,8 @@ impl Query {
         QueryGuard { query: &self.0, started: self.0.begin() }
     }
 
-    /// Records a call that somebody else has timed: a driver's own hook.
+    /// Records a call that somebody else has timed: a driver's own hook. In the sum it counts in
+    /// whole ticks of the clock, half a nanosecond off at most.
     pub fn record(&self, elapsed: Duration) {
         if self.0.duration.0.is_live() {
             self.0.duration.record_duration(elapsed);

@@ -237,3 +237,105 @@ fn a_thinned_query_counts_all_and_times_one_in_n() {
     assert!((failed / (CALLS / 4) as f64 - 1.0).abs() < 0.05, "{failed}");
     assert_eq!(failed % 16.0, 0.0);
 }
+
+/// Every kind of writer over more threads than shards, all ending and being replaced, a future among
+/// them that starts on one and ends on another, while a reader folds and adds up.
+#[test]
+fn nothing_is_lost_under_thread_churn() {
+    const GENERATIONS: u64 = 8;
+    const THREADS: u64 = 24;
+    const CALLS: u64 = 320;
+    const ALL: u64 = GENERATIONS * THREADS * CALLS;
+    let bench = Bench::new();
+    bench.in_flight.0.is_of_things();
+    let counter = || Counter(Arc::new(CounterCore::new()));
+    let (added, thinned_calls, thinned_failures) = (counter(), counter(), counter());
+    let level = UpDownCounter(Arc::new(UpDownCore::new()));
+    let histogram = |measure| Histogram(Arc::new(HistogramCore::new(measure, Arc::default())));
+    let (values, thinned, failed) =
+        (histogram(Measure::Value), histogram(Measure::Time), histogram(Measure::Time));
+    let query = {
+        let (failed, failures) = (failed.clone(), thinned_failures.clone());
+        Query::thinned(
+            thinned.clone(),
+            16,
+            thinned_calls.clone(),
+            Box::new(move |_| failed.clone()),
+            Box::new(move |_| failures.clone()),
+        )
+    };
+    let work = |thread: u64| {
+        for at in 0..CALLS {
+            bench.query.time(|| ());
+            let _ = bench.query.try_time(|| Err::<(), ()>(()));
+            let _ = query.try_time(|| if at % 4 == 0 { Err(()) } else { Ok(()) });
+            added.increment(thread);
+            level.add(if at % 2 == 0 { 3 } else { -2 });
+            // Sums of whole numbers are exact in any order; of both signs and many octaves.
+            let value = (1u64 << (at % 20)) as f64;
+            values.record(if thread % 2 == 0 { value } else { -value });
+        }
+        // Begun here, ended by whoever adds up at the end.
+        let mut call = Box::pin(bench.query.timed(Slow(0)));
+        assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        call
+    };
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let gained = |histogram: &Histogram, all: &mut Distribution| {
+        histogram.0.fold(all, &mut Delta::default());
+        all.count
+    };
+    let mut seen: [Distribution; 4] = Default::default();
+    let read = |seen: &mut [Distribution; 4], least: &mut [u64; 7]| {
+        let [successes, of_values, of_thinned, of_failed] = seen;
+        let now = [
+            added.0.total(),
+            thinned_calls.0.total(),
+            thinned_failures.0.total(),
+            gained(&bench.success, successes),
+            gained(&values, of_values),
+            gained(&thinned, of_thinned),
+            gained(&failed, of_failed),
+        ];
+        assert!(least.iter().zip(&now).all(|(least, now)| least <= now), "{least:?} {now:?}");
+        assert!(bench.in_flight() >= 0);
+        *least = now;
+    };
+    let under_way = std::thread::scope(|scope| {
+        let (read, seen, done, work) = (&read, &mut seen, &done, &work);
+        let reader = scope.spawn(move || {
+            let mut least = [0; 7];
+            while !done.load(std::sync::atomic::Ordering::Acquire) {
+                read(seen, &mut least);
+            }
+            read(seen, &mut least);
+        });
+        let mut under_way = Vec::new();
+        for _ in 0..GENERATIONS {
+            let threads: Vec<_> =
+                (0..THREADS).map(|thread| scope.spawn(move || work(thread))).collect();
+            under_way.extend(threads.into_iter().map(|thread| thread.join().unwrap()));
+        }
+        done.store(true, std::sync::atomic::Ordering::Release);
+        reader.join().unwrap();
+        under_way
+    });
+    assert_eq!(bench.in_flight(), (GENERATIONS * THREADS) as i64);
+    for mut call in under_way {
+        let mut cx = Context::from_waker(Waker::noop());
+        while call.as_mut().poll(&mut cx).is_pending() {}
+    }
+    assert_eq!(bench.in_flight(), 0);
+    let [successes, of_values, of_thinned, of_failed] = &mut seen;
+    assert_eq!(gained(&bench.success, successes), ALL + GENERATIONS * THREADS);
+    assert_eq!(bench.counts().1, [("()".to_owned(), ALL)]);
+    assert_eq!(added.0.total(), GENERATIONS * CALLS * (0..THREADS).sum::<u64>());
+    assert_eq!(level.0.total(), (ALL / 2) as i64);
+    assert_eq!(of_values.count, ALL);
+    assert_eq!((of_values.sum, of_values.min, of_values.max), (0.0, -524_288.0, 524_288.0));
+    assert_eq!((thinned_calls.0.total(), thinned_failures.0.total()), (ALL / 4 * 3, ALL / 4));
+    // Of each thread's 320 calls 20 are timed, give or take one; which of them fail is chance.
+    let timed = (of_thinned.count + of_failed.count) / 16;
+    assert!(timed.abs_diff(ALL / 16) <= GENERATIONS * THREADS, "{timed}");
+    assert!((of_failed.count as f64 / (ALL / 4) as f64 - 1.0).abs() < 0.15);
+}

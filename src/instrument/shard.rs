@@ -27,6 +27,8 @@ pub(super) struct Key(u32);
 /// exponent end in the same three bits as its key.
 const BIAS: i32 = 1087;
 const NEGATIVE: u32 = 4096;
+/// On each side of 1.
+const MOST_OCTAVES: i32 = 128;
 
 impl Key {
     pub(super) const ZERO: Self = Self(8191);
@@ -38,6 +40,14 @@ impl Key {
 
     pub(super) fn is_negative(self) -> bool {
         self.0 >= NEGATIVE
+    }
+
+    /// Whether it is counted: what an `f32` holds, 2^±128, and zero. Bounds what a series can
+    /// take: 513 octaves of 128 bytes in each shared shard, 39 in each of a thread's own, and 128
+    /// KiB where the reader adds them up.
+    #[inline]
+    pub(super) fn is_kept(self) -> bool {
+        self == Self::ZERO || (-MOST_OCTAVES..MOST_OCTAVES).contains(&self.octave())
     }
 
     /// Meaningless for zero.
@@ -76,7 +86,8 @@ const MORE: usize = 31;
 /// How a counter is added to.
 pub(super) trait Mode {
     const SHARED: bool;
-    fn add_u32(to: &AtomicU32, by: u32, order: Ordering);
+    /// Gives what it is then.
+    fn add_u32(to: &AtomicU32, by: u32, order: Ordering) -> u32;
     fn add_u64(to: &AtomicU64, by: u64);
     fn add_f64(to: &AtomicU64, by: f64);
     fn raise(to: &AtomicU64, value: u64);
@@ -91,8 +102,10 @@ impl Mode for Alone {
     const SHARED: bool = false;
 
     #[inline]
-    fn add_u32(to: &AtomicU32, by: u32, order: Ordering) {
-        to.store(to.load(Ordering::Relaxed).wrapping_add(by), order);
+    fn add_u32(to: &AtomicU32, by: u32, order: Ordering) -> u32 {
+        let sum = to.load(Ordering::Relaxed).wrapping_add(by);
+        to.store(sum, order);
+        sum
     }
 
     #[inline]
@@ -127,8 +140,8 @@ impl Mode for Together {
     const SHARED: bool = true;
 
     #[inline]
-    fn add_u32(to: &AtomicU32, by: u32, order: Ordering) {
-        to.fetch_add(by, order);
+    fn add_u32(to: &AtomicU32, by: u32, order: Ordering) -> u32 {
+        to.fetch_add(by, order).wrapping_add(by)
     }
 
     #[inline]
@@ -160,12 +173,10 @@ impl Mode for Together {
     }
 }
 
-/// A sum in bits; one that leaves the finite numbers stays at their end, so that it can neither
-/// become NaN nor infinite.
+/// A sum in bits. It stays finite: 2⁶⁴ values of 2¹²⁸ do not reach an eighth of the way.
 #[inline]
 fn plus(sum: u64, by: f64) -> u64 {
-    let sum = f64::from_bits(sum) + by;
-    if sum.is_finite() { sum.to_bits() } else { f64::MAX.copysign(sum).to_bits() }
+    (f64::from_bits(sum) + by).to_bits()
 }
 
 /// What is added to the sum.
@@ -234,18 +245,15 @@ impl Shard {
         found
     }
 
-    /// Counts a value; `false`, and nothing is counted, if there is no chunk to be had for its
-    /// octave.
-    pub(super) fn record<M: Mode>(&self, pool: &Pool, record: Record) -> bool {
-        let chunk = self.find_or_add::<M>(pool, record.key);
-        if let Some(chunk) = chunk {
-            self.count_in::<M>(chunk, record);
-        }
-        chunk.is_some()
+    /// Counts a value and gives how many there are then, modulo 2³²; `None`, and nothing is counted,
+    /// if there is no chunk to be had for its octave.
+    pub(super) fn record<M: Mode>(&self, pool: &Pool, record: Record) -> Option<u32> {
+        let chunk = self.find_or_add::<M>(pool, record.key)?;
+        Some(self.count_in::<M>(chunk, record))
     }
 
     #[inline(always)]
-    fn count_in<M: Mode>(&self, chunk: &Chunk, record: Record) {
+    fn count_in<M: Mode>(&self, chunk: &Chunk, record: Record) -> u32 {
         M::raise(&self.max, record.order);
         M::raise(&self.not_min, !record.order);
         M::add_u32(&chunk.0[record.bucket % PER_OCTAVE], record.times, Ordering::Relaxed);
@@ -256,7 +264,7 @@ impl Shard {
             Amount::Value(value) => M::add_f64(&self.sum, value * f64::from(record.times)),
         }
         // Release: the reader that sees the count sees all of the above.
-        M::add_u32(&self.count, record.times, Ordering::Release);
+        M::add_u32(&self.count, record.times, Ordering::Release)
     }
 
     fn find_or_add<M: Mode>(&self, pool: &Pool, key: Key) -> Option<&'static Chunk> {
@@ -264,12 +272,13 @@ impl Shard {
             return Some(found);
         }
         // An exclusive shard stops at 39 octaves, 5 KiB: what is wilder goes to the home shard,
-        // so that a series' memory does not multiply with its threads.
+        // so that a series' memory does not multiply with its threads. A shared one has no more
+        // than there are keys.
         let mut left = if M::SHARED { u32::MAX } else { 1 };
         let mut next = &self.more;
         while left > 0 {
             let id = match next.load(Ordering::Acquire) {
-                0 => link::<M>(next, pool, pool.take()?),
+                0 => link::<M>(next, pool, take::<M>(pool)?),
                 id => id,
             };
             let directory = pool.get(id);
@@ -354,13 +363,17 @@ impl Shard {
     }
 }
 
+fn take<M: Mode>(pool: &Pool) -> Option<u32> {
+    if M::SHARED { pool.take() } else { pool.take_own() }
+}
+
 /// The chunk of `key` if this entry is or can be made its own: `Some(None)` if it is another
 /// key's, `None` if it is free but the pool is empty.
 #[allow(clippy::option_option)]
 fn claim<M: Mode>(at: &AtomicU32, pool: &Pool, key: Key) -> Option<Option<&'static Chunk>> {
     let mut known = at.load(Ordering::Acquire);
     if known == 0 {
-        let id = pool.take()?;
+        let id = take::<M>(pool)?;
         match M::name(at, entry(key, id)) {
             Ok(()) => return Some(Some(pool.get(id))),
             Err(other) => {

@@ -63,6 +63,8 @@ struct MetricState {
     metric: Arc<Metric>,
     series: HashMap<Labels, SeriesId>,
     overflow: Option<SeriesId>,
+    /// Somebody has taken it for another kind.
+    conflict: bool,
 }
 
 impl Registry {
@@ -186,8 +188,20 @@ impl Registry {
         if let Some(found) = self.state.read().find(name, kind, labels) {
             return found;
         }
-        let mut state = self.state.write();
-        state.insert(self, name, kind, labels)
+        let (instrument, trouble) = self.state.write().insert(self, name, kind, labels);
+        // Not while the state is locked: the logger may count what it logs.
+        match trouble {
+            None => {}
+            Some(Trouble::Kind(known)) => log::warn!(
+                "highwater: {name:?} is a {known} and cannot be a {kind} too: what is recorded through the second handle is dropped"
+            ),
+            Some(Trouble::Full) => log::warn!(
+                "highwater: {name:?} has {} label sets, its limit: further ones are recorded together under {}=\"true\"",
+                self.limit,
+                semconv::OTEL_METRIC_OVERFLOW
+            ),
+        }
+        instrument
     }
 
     /// Makes every handle inert, those not yet resolved too.
@@ -199,6 +213,14 @@ impl Registry {
         }
         self.components.retire();
     }
+}
+
+/// What is said of a metric, once.
+enum Trouble {
+    /// It is of this kind.
+    Kind(Kind),
+    /// It has as many label sets as it may.
+    Full,
 }
 
 /// A core without a series: its handle does nothing.
@@ -225,7 +247,12 @@ impl State {
                 if let Some((unit, help)) = self.described.remove(name) {
                     metric.describe(unit, &help);
                 }
-                new.insert(MetricState { metric, series: HashMap::new(), overflow: None })
+                new.insert(MetricState {
+                    metric,
+                    series: HashMap::new(),
+                    overflow: None,
+                    conflict: false,
+                })
             }
         }
     }
@@ -236,20 +263,17 @@ impl State {
         name: &str,
         kind: Kind,
         labels: &Labels,
-    ) -> Instrument {
+    ) -> (Instrument, Option<Trouble>) {
         let next = SeriesId::new(self.series.len());
         let retired = self.retired;
         let bounds = self.bounds.get(name).cloned();
         let metric = self.metric(name, kind);
         if metric.metric.kind != kind {
             registry.drops.count(DropReason::KindConflict);
-            log::warn!(
-                "highwater: {name:?} is a {} and cannot be a {} too: what is recorded through the second handle is dropped",
-                metric.metric.kind,
-                kind
-            );
-            return Instrument::Conflict;
+            let is_news = !std::mem::replace(&mut metric.conflict, true);
+            return (Instrument::Conflict, is_news.then_some(Trouble::Kind(metric.metric.kind)));
         }
+        let mut trouble = None;
         // Checked before anything is inserted, so that a flood of label sets leaves nothing behind.
         let (id, labels) = if let Some(id) = metric.series.get(labels) {
             (*id, None)
@@ -262,17 +286,13 @@ impl State {
                 Some(id) => (id, None),
                 None => {
                     metric.overflow = Some(next);
-                    log::warn!(
-                        "highwater: {name:?} has {} label sets, its limit: further ones are recorded together under {}=\"true\"",
-                        registry.limit,
-                        semconv::OTEL_METRIC_OVERFLOW
-                    );
+                    trouble = Some(Trouble::Full);
                     (next, Some(Labels::new([(semconv::OTEL_METRIC_OVERFLOW, "true")])))
                 }
             }
         };
         let Some(labels) = labels else {
-            return self.series[id.index()].instrument.clone();
+            return (self.series[id.index()].instrument.clone(), None);
         };
         let instrument = Instrument::new(
             kind,
@@ -286,6 +306,6 @@ impl State {
         let metric = metric.metric.clone();
         self.series.push(Arc::new(Series { id, metric, labels, instrument: instrument.clone() }));
         registry.known.store(self.series.len(), Ordering::Release);
-        instrument
+        (instrument, trouble)
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     instrument::{Counter, Gauge, Histogram, UpDownCounter},
     name::{Labels, Unit},
     registry::Registry,
-    sync::{Arc, RwLock},
+    sync::{Arc, RwLock, once},
 };
 use once_cell::sync::OnceCell;
 use std::collections::HashMap;
@@ -58,7 +58,7 @@ impl<H: Clone> Instrument<H> {
     fn with<T>(&self, attributes: &[KeyValue], record: impl FnOnce(&H) -> T) -> T {
         if attributes.is_empty() {
             let resolve = || (self.resolve)(&self.registry, &self.name, &Labels::empty());
-            return record(self.bare.get_or_init(resolve));
+            return record(once(&self.bare, resolve));
         }
         if let Some(known) = self.known.read().get(attributes) {
             return record(known);

@@ -14,7 +14,7 @@ use crate::{
     instrument::{Histogram, UpDownCounter},
     name::{Unit, quick_hash},
     semconv,
-    sync::{Arc, OnceCell},
+    sync::{Arc, OnceCell, once},
 };
 
 /// A power of two.
@@ -110,12 +110,15 @@ impl Series {
     }
 
     fn active(&self, method: usize) -> &UpDownCounter {
-        self.active[method].get_or_init(|| {
-            self.active_requests
+        once(&self.active[method], || {
+            let active = self
+                .active_requests
                 .clone()
                 .label(semconv::HTTP_REQUEST_METHOD, METHODS[method])
                 .label(semconv::URL_SCHEME, &self.scheme)
-                .build()
+                .build();
+            active.0.is_of_things();
+            active
         })
     }
 
@@ -236,7 +239,7 @@ impl Exchange {
         };
         let make = || self.series.outcome(&self.endpoint, self.status, error);
         for known in &self.endpoint.outcomes {
-            let known = known.get_or_init(make);
+            let known = once(known, make);
             if known.status == self.status && known.error == error {
                 return record(known);
             }

@@ -13,6 +13,7 @@ fn main() {
     // Nothing else may run meanwhile: no preset, no sampler, and no tick before the end.
     let hw = Highwater::builder("instructions")
         .without_presets()
+        .cardinality_limit(5_000)
         .without("process")
         .without("system")
         .without("memory")
@@ -35,6 +36,20 @@ fn main() {
         }),
         "thinned" => (0..n).for_each(|_| thinned.time(|| black_box(()))),
         "record" => (0..n).for_each(|at| histogram.record(black_box(1.5 + (at & 1) as f64))),
+        // Series that never become busy: nobody reads them meanwhile, so each may be recorded 1,023
+        // times.
+        "quiet_timed" => {
+            let many: Vec<_> = (0..4096)
+                .map(|at| hw.timer("quiet").label("at", &at.to_string()).build())
+                .collect();
+            (0..n).for_each(|at| many[(at / 512) as usize].time(|| black_box(())));
+        }
+        "quiet_record" => {
+            let many: Vec<_> = (0..4096)
+                .map(|at| hw.histogram("quiet").label("at", &at.to_string()).build())
+                .collect();
+            (0..n).for_each(|at| many[(at / 512) as usize].record(black_box(1.5)));
+        }
         "counter" => (0..n).for_each(|_| counter.increment(black_box(1))),
         "watch" => (0..n).for_each(|_| {
             black_box(watch.is_firing());

@@ -13,12 +13,16 @@ fn store(width: usize) -> &'static Store {
     Box::leak(Box::new(Store::new(width, 2)))
 }
 
-fn core(store: &'static Store) -> Arc<HistogramCore> {
+fn quiet(store: &'static Store) -> Arc<HistogramCore> {
     crate::clock::ready();
-    let core = HistogramCore::within(store, Measure::Time, Default::default());
+    Arc::new(HistogramCore::within(store, Measure::Time, Default::default()))
+}
+
+fn core(store: &'static Store) -> Arc<HistogramCore> {
+    let core = quiet(store);
     // Busy: each thread in its own shard.
     core.wake(u32::MAX);
-    Arc::new(core)
+    core
 }
 
 fn model(check: impl Fn() + Sync + Send + 'static) {
@@ -174,5 +178,75 @@ fn a_recycled_chunk_is_read_as_zero() {
         writer.join().unwrap();
         second.fold(&mut all, &mut delta);
         assert_eq!(all.count, 2);
+    });
+}
+
+/// A series is quiet, and busy once it was recorded twice between two readings: whatever a reader
+/// sees of that, it sees each record once.
+#[test]
+fn becoming_busy_while_it_is_read_loses_nothing() {
+    model(|| {
+        let leases = Leases::new(1, 1);
+        let core = quiet(store(leases.shards()));
+        let slot = leases.take();
+        let writer = {
+            let core = core.clone();
+            loom::thread::spawn(move || {
+                // The home shard twice, which wakes it; then the thread's own.
+                (0..3).for_each(|at| core.record_ticks_at(slot, 1001 + at, 1));
+            })
+        };
+        let (mut all, mut delta) = (Distribution::default(), Delta::default());
+        core.fold(&mut all, &mut delta);
+        assert!(delta.count <= 3 && delta.sum >= 0.0);
+        writer.join().unwrap();
+        core.fold(&mut all, &mut delta);
+        let tick = crate::clock::seconds_per_tick();
+        assert_eq!(all.count, 3);
+        assert!((all.sum - 3006.0 * tick).abs() < tick / 2.0);
+        assert_eq!((all.min, all.max), (1001.0 * tick, 1003.0 * tick));
+    });
+}
+
+/// Two threads wake it at once, one of them without a shard of its own.
+#[test]
+fn a_series_woken_by_two_threads_loses_nothing() {
+    model(|| {
+        let leases = Leases::new(1, 1);
+        let core = quiet(store(leases.shards()));
+        let slots = [leases.take(), leases.take()];
+        let shares = {
+            let core = core.clone();
+            loom::thread::spawn(move || core.record_ticks_at(slots[1], 1001, 1))
+        };
+        (0..2).for_each(|_| core.record_ticks_at(slots[0], 1001, 1));
+        shares.join().unwrap();
+        assert_eq!(total(&core).count, 3);
+    });
+}
+
+/// What a thread's destructors record after its lease was returned goes to the home shard, while
+/// the next thread already writes in the shard it has left.
+#[test]
+fn a_thread_that_ends_records_to_its_last_breath() {
+    model(|| {
+        let leases = Arc::new(Leases::new(1, 1));
+        let core = core(store(leases.shards()));
+        let ending = {
+            let (leases, core) = (leases.clone(), core.clone());
+            loom::thread::spawn(move || {
+                let slot = leases.take();
+                core.record_ticks_at(slot, 1001, 1);
+                leases.give_back(slot);
+                core.record_ticks_at(Slot::HOME, 1001, 1);
+            })
+        };
+        let slot = leases.take();
+        core.record_ticks_at(slot, 1001, 1);
+        ending.join().unwrap();
+        let all = total(&core);
+        assert_eq!(all.count, 3);
+        let tick = crate::clock::seconds_per_tick();
+        assert!((all.sum - 3003.0 * tick).abs() < tick / 2.0);
     });
 }
