@@ -63,12 +63,12 @@ fn live() {
     // A mistake in the environment is logged while it starts.
     // SAFETY: the only test here, and no other thread of it is running.
     unsafe { std::env::set_var("HIGHWATER_TICK", "never") };
-    let hw = Highwater::builder("logger").cardinality_limit(10).install().unwrap();
+    let hw = Highwater::builder("logger").cardinality_limit(100).install().unwrap();
     let said = || LOGGED.load(Ordering::Relaxed);
     assert!(said() > 0, "the mistake in the environment");
 
     let before = said();
-    for at in 0..20 {
+    for at in 0..200 {
         metrics::counter!("requests", "id" => at.to_string()).increment(1);
     }
     assert!(said() > before, "too many label sets");
@@ -83,10 +83,10 @@ fn live() {
 
     // Failures of a query whose label sets are over the limit are resolved while they are recorded.
     let orders = highwater::query!("orders");
-    for at in 0..20 {
+    for at in 0..200 {
         orders.start().fail(&format!("error{at}"));
     }
-    for at in 0..20 {
+    for at in 0..200 {
         let _ = hw.queries().build().of(&format!("SELECT * FROM t{at}"));
     }
     hw.shutdown(Duration::from_secs(30)).unwrap();

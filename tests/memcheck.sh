@@ -15,7 +15,7 @@ check() {
     [ -x "$program" ] || { echo "memcheck: the tests do not compile"; exit 1; }
     filters=
     while [ $# -gt 0 ] && [ "$1" != -- ]; do
-        "$program" --list "$1" | grep -q ': test$' || { echo "memcheck: no test is called $1"; exit 1; }
+        [ "$("$program" --list "$1" | grep -c ': test$')" -gt 0 ] || { echo "memcheck: no test is called $1"; exit 1; }
         filters="$filters $1"; shift
     done
     [ $# -eq 0 ] || shift
