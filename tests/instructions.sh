@@ -12,11 +12,11 @@ program=${CARGO_TARGET_DIR:-target}/release/highwater-instructions
 
 # case     instructions, the loop around it included; quiet: of a series that is seldom recorded
 budgets="
-quiet_timed  999
-quiet_record 999
+quiet_timed  330
+quiet_record 305
 timed      150
 try_timed  154
-thinned     62
+thinned     75
 record     120
 counter     23
 watch        5
