@@ -9,7 +9,8 @@ use opentelemetry::{
 
 use super::replay::Replay;
 use crate::{
-    export::otlp::advised_bounds,
+    export::otlp::{advised_bounds, with_declared},
+    instrument::Distribution,
     name::Labels,
     registry::{Data, Kind, Metric, Point, SeriesId, Snapshot},
     sync::{Arc, Mutex},
@@ -61,10 +62,14 @@ impl Metrics {
         self.round += 1;
         for point in &snapshot.points {
             let metric = &point.series.metric;
+            let all = match point.data {
+                Data::Histogram(at) => Some(snapshot.distribution(at)),
+                _ => None,
+            };
             let instrument = self
                 .known
                 .entry(std::ptr::from_ref(&**metric))
-                .or_insert_with(|| create(&self.meter, metric, &self.bounds));
+                .or_insert_with(|| create(&self.meter, metric, &self.bounds, all));
             match (instrument, point.data) {
                 (Instrument::Observed(values), data) => values.lock().set(point, data, self.round),
                 (Instrument::Recorded(histogram, series), Data::Histogram(at)) => {
@@ -126,7 +131,12 @@ fn fraction(data: Data) -> Option<f64> {
     }
 }
 
-fn create(meter: &Meter, metric: &Metric, bounds: &HashMap<String, Vec<f64>>) -> Instrument {
+fn create(
+    meter: &Meter,
+    metric: &Metric,
+    bounds: &HashMap<String, Vec<f64>>,
+    all: Option<&Distribution>,
+) -> Instrument {
     let name = metric.name.to_string();
     let (unit, help) = (metric.unit().as_str().to_owned(), metric.help().to_string());
     let values = Arc::<Mutex<Values>>::default();
@@ -151,8 +161,9 @@ fn create(meter: &Meter, metric: &Metric, bounds: &HashMap<String, Vec<f64>>) ->
         Kind::Gauge => observe!(f64_observable_gauge, fraction),
         Kind::Histogram(_) => {
             // Without advice the SDK takes bounds that suit milliseconds.
-            let declared = bounds.get(&name).cloned();
-            let bounds = declared.unwrap_or_else(|| advised_bounds(&name, &unit).to_vec());
+            let declared = bounds.get(&name).map(Vec::as_slice);
+            let bounds = declared.unwrap_or_else(|| advised_bounds(&name, &unit));
+            let bounds = all.map_or(bounds.into(), |all| with_declared(all, bounds)).into_owned();
             let histogram = meter.f64_histogram(name).with_unit(unit).with_description(help);
             Instrument::Recorded(histogram.with_boundaries(bounds).build(), HashMap::new())
         }

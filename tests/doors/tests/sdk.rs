@@ -81,7 +81,8 @@ fn named<'a>(collected: &'a [ResourceMetrics], name: &str) -> &'a Metric {
 #[test]
 fn sums_gauges_histograms_and_alerts_arrive() {
     let pipeline = Pipeline::new();
-    let hw = pipeline.builder().start().unwrap();
+    let hw = pipeline.builder().bounds("declared", [0.3]).start().unwrap();
+    hw.histogram("declared").unit(Unit::SECONDS).build().record(0.2);
     hw.counter("jobs")
         .unit(Unit::parse("{job}").unwrap())
         .help("Done.")
@@ -178,6 +179,13 @@ fn sums_gauges_histograms_and_alerts_arrive() {
     let bounds = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
     assert!(point.bounds().eq(bounds), "{:?}", point.bounds().collect::<Vec<_>>());
     assert_eq!(point.bucket_counts().nth(2), Some(1));
+    // And those that were declared.
+    let AggregatedMetrics::F64(MetricData::Histogram(all)) = named(&metrics, "declared").data()
+    else {
+        panic!()
+    };
+    let declared: Vec<_> = all.data_points().next().unwrap().bounds().collect();
+    assert!(declared.contains(&0.3) && declared.contains(&0.25), "{declared:?}");
 
     let logs = pipeline.logs.get_emitted_logs().unwrap();
     let records: Vec<_> = logs.iter().map(|log| &log.record).collect();
