@@ -53,13 +53,13 @@ pub mod integrate;
 pub use builder::Builder;
 pub use engine::{Delivery, Health, ShutdownError};
 pub use error::{Error, InstallError, Problem};
-pub use front::{InstrumentBuilder, Queries, QueriesBuilder, QueryBuilder, Recorder};
+pub use front::{InstrumentBuilder, KnownQuery, Queries, QueriesBuilder, QueryBuilder, Recorder};
 pub use handle::{Highwater, global};
 #[cfg(feature = "allocator")]
 pub use instrument::{Allocator, Scope, Scoped};
 pub use instrument::{
     ClassifiedQuery, ClassifiedTimed, Component, Counter, Exceeded, Gauge, Held, Histogram, Query,
-    QueryGuard, Timed, TraceContext, TryTimed, UpDownCounter,
+    QueryCall, QueryGuard, Timed, TraceContext, TryTimed, UpDownCounter,
 };
 pub use name::{Labels, Unit, UnknownUnit};
 

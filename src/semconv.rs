@@ -46,6 +46,10 @@ pub const DB_CLIENT_CONNECTION_COUNT: &str = "db.client.connection.count";
 pub const DB_CLIENT_CONNECTION_STATE: &str = "db.client.connection.state";
 /// The pool's name, unique within the service.
 pub const DB_CLIENT_CONNECTION_POOL_NAME: &str = "db.client.connection.pool.name";
+/// How many idle connections a pool keeps at most.
+pub const DB_CLIENT_CONNECTION_IDLE_MAX: &str = "db.client.connection.idle.max";
+/// How many idle connections a pool keeps at least.
+pub const DB_CLIENT_CONNECTION_IDLE_MIN: &str = "db.client.connection.idle.min";
 /// How many connections a pool may open.
 pub const DB_CLIENT_CONNECTION_MAX: &str = "db.client.connection.max";
 /// Who waits for a connection.

@@ -6,7 +6,14 @@ mod points;
 #[path = "support/receiver.rs"]
 mod receiver;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::channel,
+    },
+    time::Duration,
+};
 
 use highwater::{
     Highwater,
@@ -94,6 +101,44 @@ async fn callers_who_wait_give_up_or_are_refused_are_told_apart() {
     // The pool is gone: so are its values, and nobody asks it again.
     drop(permits);
     Points::until(&receiver, |points| points.value("db.client.connection.max").is_none());
+    hw.shutdown(Duration::from_secs(5)).unwrap();
+}
+
+/// A pool that asks a connection whether it is alive before it hands it out takes a moment for it:
+/// nobody waits because of that. With none idle somebody does, even if none is used either, as when
+/// the server cannot be reached.
+#[test]
+fn who_gets_a_connection_waits_only_if_none_is_idle() {
+    let receiver = Receiver::always(Reaction::ok());
+    let hw = points::pushing(&receiver).start().unwrap();
+    let idle = Arc::new(AtomicU64::new(1));
+    let seen = idle.clone();
+    let pool = Pool::new(&hw, "main", move || {
+        let idle = seen.load(Ordering::Relaxed);
+        Some(State::new(0, idle, 2).idle_min(1).idle_max(2))
+    });
+    let (give, given) = channel();
+    std::thread::scope(|scope| {
+        let pool = &pool;
+        scope.spawn(move || {
+            let waits = || given.recv().map_err(|_| "closed");
+            pool.acquire_blocking(waits, refusal).unwrap();
+        });
+        // Whatever is pushed after the other has begun.
+        let before = receiver.received().len();
+        receiver.wait_for(before + 5);
+        let points = Points::last(&receiver);
+        assert_eq!(points.value("db.client.connection.pending_requests"), Some(0.0));
+        assert_eq!(points.value("highwater.pool.waited_for"), Some(0.0));
+        assert_eq!(points.value("db.client.connection.idle.min"), Some(1.0));
+        assert_eq!(points.value("db.client.connection.idle.max"), Some(2.0));
+        idle.store(0, Ordering::Relaxed);
+        Points::until(&receiver, |points| {
+            points.value("db.client.connection.pending_requests") == Some(1.0)
+                && points.value("highwater.pool.waited_for") == Some(1.0)
+        });
+        give.send(()).unwrap();
+    });
     hw.shutdown(Duration::from_secs(5)).unwrap();
 }
 

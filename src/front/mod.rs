@@ -13,6 +13,4 @@ pub use self::metrics::Recorder;
 pub(crate) use self::metrics::{forward_to, install_forwarder, installed};
 pub(crate) use lazy::Lazy;
 pub use native::{InstrumentBuilder, QueryBuilder};
-#[cfg(feature = "sqlx")]
-pub(crate) use text::Known;
-pub use text::{Queries, QueriesBuilder};
+pub use text::{KnownQuery, Queries, QueriesBuilder};

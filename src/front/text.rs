@@ -55,6 +55,7 @@ pub(crate) fn queries(registry: &Arc<Registry>) -> QueriesBuilder {
 
 impl QueriesBuilder {
     /// The database, as [`QueryBuilder::system`](crate::QueryBuilder::system); it also says how the text is quoted.
+    /// Of `redis`, `valkey` and `memcached` a text is a command, called by its first word.
     pub fn system(mut self, name: &str) -> Self {
         name.clone_into(&mut self.system);
         self
@@ -91,6 +92,7 @@ impl QueriesBuilder {
         Queries(Arc::new(Set {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             dialect: Dialect::of(&self.system),
+            commands: matches!(self.system.as_str(), "redis" | "valkey" | "memcached"),
             known: RwLock::default(),
             said: self,
         }))
@@ -122,8 +124,10 @@ pub struct Queries(Arc<Set>);
 struct Set {
     id: u64,
     dialect: Dialect,
+    /// Texts are commands with their arguments, and no SQL.
+    commands: bool,
     /// By name, with its text where that is told.
-    known: RwLock<HashMap<String, Arc<Known>>>,
+    known: RwLock<HashMap<String, KnownQuery>>,
     said: QueriesBuilder,
 }
 
@@ -131,17 +135,16 @@ impl Queries {
     /// The timer of this text.
     #[inline]
     pub fn of(&self, sql: &str) -> Query {
-        self.with(sql, |known| known.query.clone())
+        self.with(sql, |known| known.query().clone())
     }
 
-    /// All that is known of this text.
-    #[cfg(feature = "sqlx")]
-    pub(crate) fn find(&self, sql: &str) -> Arc<Known> {
-        self.with(sql, Arc::clone)
+    /// The timer of this text, and how many rows its calls give.
+    pub fn find(&self, sql: &str) -> KnownQuery {
+        self.with(sql, KnownQuery::clone)
     }
 
     #[inline]
-    fn with<T>(&self, sql: &str, take: impl Fn(&Arc<Known>) -> T) -> T {
+    fn with<T>(&self, sql: &str, take: impl Fn(&KnownQuery) -> T) -> T {
         if sql.len() > MOST_KEPT {
             return take(&self.0.resolve(sql));
         }
@@ -157,7 +160,7 @@ impl Queries {
 
     /// The query of this name, whatever its text; of these labels.
     pub fn called(&self, name: &str) -> Query {
-        self.0.known_as(name, None).query.clone()
+        self.0.known_as(name, None).query().clone()
     }
 }
 
@@ -171,20 +174,31 @@ impl fmt::Debug for Queries {
 }
 
 impl Set {
-    fn name(&self, sql: &str) -> Cow<'_, str> {
+    fn name<'a>(&'a self, sql: &'a str) -> Cow<'a, str> {
         match self.said.named.get(sql) {
             Some(name) => Cow::Borrowed(name),
+            None if self.commands => Cow::Borrowed(command(sql)),
             None => Cow::Owned(sql::summarize(sql, self.dialect)),
         }
     }
 
+    fn text(&self, sql: &str) -> String {
+        if !self.commands {
+            return sql::sanitize(sql, self.dialect);
+        }
+        // Keys are values as much as what is kept under them.
+        let mut text = command(sql).to_owned();
+        sql.split_ascii_whitespace().skip(1).take(1).for_each(|_| text.push_str(" ?"));
+        text
+    }
+
     #[cold]
-    fn resolve(&self, sql: &str) -> Arc<Known> {
-        let text = self.said.with_text.then(|| sql::sanitize(sql, self.dialect));
+    fn resolve(&self, sql: &str) -> KnownQuery {
+        let text = self.said.with_text.then(|| self.text(sql));
         self.known_as(&self.name(sql), text.as_deref())
     }
 
-    fn known_as(&self, name: &str, text: Option<&str>) -> Arc<Known> {
+    fn known_as(&self, name: &str, text: Option<&str>) -> KnownQuery {
         let key = match text {
             // No name has a line's end in it.
             Some(text) => Cow::Owned(format!("{name}\n{text}")),
@@ -204,7 +218,7 @@ impl Set {
         self.known.write().entry(key.into_owned()).or_insert(made).clone()
     }
 
-    fn make(&self, name: &str, text: Option<&str>) -> Arc<Known> {
+    fn make(&self, name: &str, text: Option<&str>) -> KnownQuery {
         let said = &self.said;
         let rows = native::histogram(&said.registry, semconv::DB_CLIENT_RESPONSE_RETURNED_ROWS)
             .unit(Unit::known("{row}"))
@@ -219,22 +233,54 @@ impl Set {
             labels.chain(text).fold((query, rows), |(query, rows), (key, value)| {
                 (query.label(key, value), rows.label(key, value))
             });
-        Arc::new(Known { query: query.build(), rows: rows.into() })
+        KnownQuery(Arc::new(Known { query: query.build(), rows: rows.into() }))
     }
 }
 
-/// What belongs to a name.
-pub(crate) struct Known {
-    pub(crate) query: Query,
-    #[cfg_attr(not(feature = "sqlx"), allow(dead_code))]
+/// A command's name: its first word, if that can be one.
+fn command(text: &str) -> &str {
+    let word = text.split_ascii_whitespace().next().unwrap_or_default();
+    // Modules' commands are called `JSON.GET`, pipelines by us `PIPELINE`.
+    let named = |c: u8| c.is_ascii_uppercase() || matches!(c, b'.' | b'_' | b'-');
+    if !word.is_empty() && word.len() <= 32 && word.bytes().all(named) { word } else { sql::OTHER }
+}
+
+/// A query known by its text: what a driver's wrapper records to; from [`Queries::find`]. Clone it,
+/// keep it.
+///
+/// ```
+/// let hw = highwater::Highwater::builder("doc").start()?;
+/// let queries = hw.queries().system("postgresql").build();
+/// let orders = queries.find("SELECT id FROM orders WHERE total > $1");
+/// let rows = orders.query().classify(|_: &std::io::Error| Some("io")).try_time(|| Ok(vec![1, 2]))?;
+/// orders.returned(rows.len() as u64);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct KnownQuery(Arc<Known>);
+
+struct Known {
+    query: Query,
     rows: Lazy<Histogram>,
 }
 
-impl Known {
-    /// A call gave so many rows.
-    #[cfg(feature = "sqlx")]
-    pub(crate) fn rows(&self, rows: u64) {
-        self.rows.get().record(rows as f64);
+impl KnownQuery {
+    /// Its timer.
+    #[inline]
+    pub fn query(&self) -> &Query {
+        &self.0.query
+    }
+
+    /// A call gave so many rows: `db.client.response.returned_rows`. The series begins with the
+    /// first call of this.
+    pub fn returned(&self, rows: u64) {
+        self.0.rows.get().record(rows as f64);
+    }
+}
+
+impl fmt::Debug for KnownQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KnownQuery").finish_non_exhaustive()
     }
 }
 
@@ -247,12 +293,12 @@ struct Table(RefCell<Vec<Option<Entry>>>);
 struct Entry {
     set: u64,
     text: Box<str>,
-    known: Arc<Known>,
+    known: KnownQuery,
 }
 
 impl Table {
     #[inline]
-    fn get<T>(&self, set: &Set, sql: &str, take: impl Fn(&Arc<Known>) -> T) -> T {
+    fn get<T>(&self, set: &Set, sql: &str, take: impl Fn(&KnownQuery) -> T) -> T {
         let at = slot(set, sql);
         if let Ok(slots) = self.0.try_borrow()
             && let Some(Some(entry)) = slots.get(at)
@@ -265,7 +311,7 @@ impl Table {
     }
 
     #[cold]
-    fn insert(&self, at: usize, set: &Set, sql: &str) -> Arc<Known> {
+    fn insert(&self, at: usize, set: &Set, sql: &str) -> KnownQuery {
         // Not while the table is borrowed: resolving may log, and the logger may query.
         let known = set.resolve(sql);
         let entry = Some(Entry { set: set.id, text: sql.into(), known: known.clone() });
@@ -370,6 +416,19 @@ mod tests {
         let labels = labels_of(set(&registry).with_text(), &registry);
         assert_eq!(labels.get(semconv::DB_QUERY_TEXT), Some("SELECT * FROM t WHERE name = ?"));
         assert_eq!(labels.get(semconv::DB_QUERY_SUMMARY), Some("SELECT t"));
+    }
+
+    #[test]
+    fn a_command_is_called_by_its_verb_and_nothing_that_follows_it() {
+        let registry = Arc::new(Registry::new(100));
+        let queries = queries(&registry).system("redis").with_text().build();
+        assert_eq!(queries.name("GET secret"), "GET");
+        assert_eq!(queries.name("JSON.SET a b"), "JSON.SET");
+        for odd in ["", " ", "hunter2", "GET1 x", "\u{e9}X", &"A".repeat(40)] {
+            assert_eq!(queries.name(odd), sql::OTHER, "{odd}");
+        }
+        assert_eq!(queries.0.text("SET secret 4711"), "SET ?");
+        assert_eq!(queries.0.text("PING"), "PING");
     }
 
     #[test]

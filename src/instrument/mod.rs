@@ -42,7 +42,7 @@ pub use counter::{Counter, UpDownCounter};
 pub use exemplar::TraceContext;
 pub use gauge::Gauge;
 pub use histogram::Histogram;
-pub use query::{ClassifiedQuery, Query, QueryGuard};
+pub use query::{ClassifiedQuery, Query, QueryCall, QueryGuard};
 pub use timed::{ClassifiedTimed, Timed, TryTimed};
 
 pub(crate) use bucket::{SCALE, bucket_up_to, lower_bound, upper_bound};
@@ -53,6 +53,4 @@ pub(crate) use drops::{DropReason, Drops};
 pub(crate) use exemplar::{Exemplar, Hex, TraceSource};
 pub(crate) use gauge::GaugeCore;
 pub(crate) use histogram::{HistogramCore, Measure};
-#[cfg(feature = "sqlx")]
-pub(crate) use query::Call;
 pub(crate) use thin::MOST as MOST_THINNED;

@@ -319,7 +319,23 @@ impl Query {
         TryTimed::new(self.clone(), future)
     }
 
-    /// A query whose errors `classify` names: `None` is no failure, and recorded as a success.
+    /// A call that owns its query, ended by hand: for streams, and for wrappers of drivers whose
+    /// calls begin and end in different places.
+    ///
+    /// ```
+    /// # let hw = highwater::Highwater::builder("doc").start()?;
+    /// # let orders = hw.query("orders_by_user").system("sqlite").build();
+    /// let mut call = orders.call();
+    /// call.during(|| { /* a poll, a step: the first begins it */ });
+    /// call.fail("23505");                                      // or `stop`; dropped, cancelled
+    /// # Ok::<(), highwater::Error>(())
+    /// ```
+    pub fn call(&self) -> QueryCall {
+        QueryCall { query: self.clone(), started: None }
+    }
+
+    /// A query whose errors `classify` names: `None` is no failure, and recorded as a success. The
+    /// name may be borrowed or owned; it must be of low cardinality.
     ///
     /// ```
     /// # let hw = highwater::Highwater::builder("doc").start()?;
@@ -333,7 +349,7 @@ impl Query {
     /// # assert!(missing.is_err());
     /// # Ok::<(), highwater::Error>(())
     /// ```
-    pub fn classify<E, C: Fn(&E) -> Option<&'static str>>(
+    pub fn classify<E, S: AsRef<str>, C: Fn(&E) -> Option<S>>(
         &self,
         classify: C,
     ) -> ClassifiedQuery<C> {
@@ -366,20 +382,21 @@ impl<C> ClassifiedQuery<C> {
     /// # Errors
     /// Those of `call`.
     #[inline]
-    pub fn try_time<T, E>(&self, call: impl FnOnce() -> Result<T, E>) -> Result<T, E>
+    pub fn try_time<T, E, S: AsRef<str>>(&self, call: impl FnOnce() -> Result<T, E>) -> Result<T, E>
     where
-        C: Fn(&E) -> Option<&'static str>,
+        C: Fn(&E) -> Option<S>,
     {
         let guard = self.query.start();
         let result = call();
-        guard.finish(result.as_ref().err().and_then(&self.classify));
+        let failed = result.as_ref().err().and_then(&self.classify);
+        guard.finish(failed.as_ref().map(AsRef::as_ref));
         result
     }
 
     /// Times a fallible future like [`ClassifiedQuery::try_time`], from its first poll to its end.
-    pub fn try_timed<T, E, F>(&self, future: F) -> ClassifiedTimed<F, C>
+    pub fn try_timed<T, E, S: AsRef<str>, F>(&self, future: F) -> ClassifiedTimed<F, C>
     where
-        C: Fn(&E) -> Option<&'static str> + Clone,
+        C: Fn(&E) -> Option<S> + Clone,
         F: Future<Output = Result<T, E>>,
     {
         ClassifiedTimed::new(self.query.clone(), future, self.classify.clone())
@@ -432,16 +449,32 @@ impl fmt::Debug for QueryGuard<'_> {
     }
 }
 
-/// A call that owns its query, for futures: begun at the first poll, ended once.
-pub(crate) struct Call {
+/// A call that owns its query: begun by its first step, ended once; from [`Query::call`]. Dropped
+/// between the two it is recorded as cancelled; dropped before the first, not at all.
+#[must_use = "a call dropped without `stop` is recorded as cancelled"]
+pub struct QueryCall {
     query: Query,
-    /// `None` before the first poll.
+    /// `None` before the first step.
     started: Option<Start>,
 }
 
-impl Call {
-    pub(crate) fn new(query: Query) -> Self {
-        Self { query, started: None }
+impl QueryCall {
+    /// Does a step of the call; the first begins it. If it panics the call is recorded so.
+    pub fn during<T>(&mut self, step: impl FnOnce() -> T) -> T {
+        let entered = self.enter();
+        let made = step();
+        drop(entered);
+        made
+    }
+
+    /// The call succeeded. Once it has ended, nothing more is recorded.
+    pub fn stop(&mut self) {
+        self.finish(None);
+    }
+
+    /// The call failed; `error_type` must be of low cardinality.
+    pub fn fail(&mut self, error_type: &str) {
+        self.finish(Some(error_type));
     }
 
     /// Begins at the first call, and ends it as a panic if the poll it is called for unwinds: an
@@ -469,14 +502,20 @@ impl Call {
     }
 }
 
-impl Drop for Call {
+impl Drop for QueryCall {
     fn drop(&mut self) {
         self.abandon();
     }
 }
 
+impl fmt::Debug for QueryCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueryCall").finish_non_exhaustive()
+    }
+}
+
 /// A poll under way.
-pub(crate) struct Entered<'a>(&'a mut Call);
+pub(crate) struct Entered<'a>(&'a mut QueryCall);
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {

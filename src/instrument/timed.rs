@@ -9,7 +9,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::query::{Call, Query, failure_type};
+use super::query::{Query, QueryCall, failure_type};
 
 pin_project! {
     /// A future being timed; from [`Query::timed`].
@@ -18,27 +18,27 @@ pin_project! {
         // Before the call, so that what its own destructor does is in the time taken.
         #[pin]
         future: F,
-        call: Call,
+        call: QueryCall,
     }
 }
 
 impl<F: Future> Timed<F> {
     pub(super) fn new(query: Query, future: F) -> Self {
-        Self { future, call: Call::new(query) }
+        Self { future, call: query.call() }
     }
 
     /// Polls, and ends the call with what `failed` makes of the output.
-    fn poll_with(
+    fn poll_with<S: AsRef<str>>(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        failed: impl FnOnce(&F::Output) -> Option<&'static str>,
+        failed: impl FnOnce(&F::Output) -> Option<S>,
     ) -> Poll<F::Output> {
         let this = self.project();
         let entered = this.call.enter();
         let polled = this.future.poll(cx);
         drop(entered);
         let output = ready!(polled);
-        this.call.finish(failed(&output));
+        this.call.finish(failed(&output).as_ref().map(AsRef::as_ref));
         Poll::Ready(output)
     }
 }
@@ -47,7 +47,7 @@ impl<F: Future> Future for Timed<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.poll_with(cx, |_| None)
+        self.poll_with(cx, |_| None::<&str>)
     }
 }
 
@@ -98,10 +98,10 @@ impl<F: Future, C> ClassifiedTimed<F, C> {
     }
 }
 
-impl<T, E, F, C> Future for ClassifiedTimed<F, C>
+impl<T, E, S: AsRef<str>, F, C> Future for ClassifiedTimed<F, C>
 where
     F: Future<Output = Result<T, E>>,
-    C: Fn(&E) -> Option<&'static str>,
+    C: Fn(&E) -> Option<S>,
 {
     type Output = F::Output;
 

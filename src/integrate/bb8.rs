@@ -1,6 +1,7 @@
 //! bb8: a pool that measures who waits, for how long, and how long connections are held.
 //!
-//! The metrics are those of a [`pool`] but `create_time`. What the pool itself counts
+//! The metrics are those of a [`pool`], `create_time` with [`Opening`] around the manager.
+//! What the pool itself counts
 //! (used, idle) includes those who take connections from it directly; waiters, waits, time-outs and
 //! uses are those that go through [`Pool::get`].
 
@@ -11,7 +12,7 @@ use std::{
 
 use ::bb8::{ManageConnection, PooledConnection, RunError};
 
-use super::pool::{self, Refusal, State, Used};
+use super::pool::{self, Opening, Refusal, State, Used};
 use crate::{handle::Highwater, sync::Arc};
 
 /// A measured pool: clone it, share it, as bb8's own.
@@ -30,7 +31,8 @@ use crate::{handle::Highwater, sync::Arc};
 /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
 /// # runtime.block_on(async {
 /// let hw = Highwater::builder("doc").start()?;
-/// let pool = bb8::Pool::builder().max_size(4).build(Manager).await?;
+/// let manager = integrate::pool::Opening::of(&hw, "main", Manager);   // for `create_time`
+/// let pool = bb8::Pool::builder().max_size(4).build(manager).await?;
 /// let pool = integrate::bb8::Pool::new(&hw, "main", pool);            // the one line
 /// let connection = pool.get().await?;
 /// assert_eq!(*connection, 7);
@@ -54,12 +56,15 @@ impl<M: ManageConnection> Pool<M> {
             let pool = weak.upgrade()?;
             let (state, config) = (pool.state(), pool.config());
             let used = state.connections.saturating_sub(state.idle_connections);
-            let state = State::new(
+            let mut state = State::new(
                 u64::from(used),
                 u64::from(state.idle_connections),
                 u64::from(config.max_size),
-            );
-            Some(state.acquire_timeout(config.connection_timeout))
+            )
+            .acquire_timeout(config.connection_timeout);
+            state.idle_min = config.min_idle.map(u64::from);
+            pool::let_go(pool);
+            Some(state)
         });
         Self { raw, meter }
     }
@@ -83,6 +88,23 @@ fn refusal<E>(error: &RunError<E>) -> Refusal {
     match error {
         RunError::TimedOut => Refusal::Timeout,
         RunError::User(_) => Refusal::Error("backend"),
+    }
+}
+
+impl<M: ManageConnection> ManageConnection for Opening<M> {
+    type Connection = M::Connection;
+    type Error = M::Error;
+
+    async fn connect(&self) -> Result<M::Connection, M::Error> {
+        self.open(self.manager().connect()).await
+    }
+
+    async fn is_valid(&self, connection: &mut M::Connection) -> Result<(), M::Error> {
+        self.manager().is_valid(connection).await
+    }
+
+    fn has_broken(&self, connection: &mut M::Connection) -> bool {
+        self.manager().has_broken(connection)
     }
 }
 

@@ -1,7 +1,7 @@
 //! deadpool: a pool that measures who waits, for how long, and how long objects are held.
 //!
 //! Of any kind of object; with `deadpool-postgres` or `deadpool-redis` its `Pool` is deadpool's own.
-//! The metrics are those of a [`pool`] but `create_time`. What the pool itself counts
+//! The metrics are those of a [`pool`], `create_time` with [`Opening`] around the manager. What the pool itself counts
 //! (used, idle, waiting) includes those who take objects from it directly; waits, time-outs and
 //! uses are those that go through [`Pool::get`].
 
@@ -12,7 +12,7 @@ use std::{
 
 use ::deadpool::managed::{self, Manager, PoolError};
 
-use super::pool::{self, Refusal, State, Used};
+use super::pool::{self, Opening, Refusal, State, Used};
 use crate::handle::Highwater;
 
 /// A measured pool: clone it, share it, as deadpool's own.
@@ -31,7 +31,8 @@ use crate::handle::Highwater;
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
 /// # runtime.block_on(async {
 /// let hw = Highwater::builder("doc").start()?;
-/// let pool = managed::Pool::<Manager>::builder(Manager).max_size(4).build()?;
+/// let manager = integrate::pool::Opening::of(&hw, "main", Manager);   // for `create_time`
+/// let pool: managed::Pool<_> = managed::Pool::builder(manager).max_size(4).build()?;
 /// let pool = integrate::deadpool::Pool::new(&hw, "main", pool);       // the one line
 /// let object = pool.get().await?;
 /// assert_eq!(*object, 7);
@@ -92,6 +93,27 @@ fn refusal<E>(error: &PoolError<E>) -> Refusal {
         PoolError::Closed => Refusal::Error("pool_closed"),
         PoolError::NoRuntimeSpecified => Refusal::Error("no_runtime"),
         PoolError::PostCreateHook(_) => Refusal::Error("post_create_hook"),
+    }
+}
+
+impl<M: Manager> Manager for Opening<M> {
+    type Type = M::Type;
+    type Error = M::Error;
+
+    async fn create(&self) -> Result<M::Type, M::Error> {
+        self.open(self.manager().create()).await
+    }
+
+    async fn recycle(
+        &self,
+        object: &mut M::Type,
+        metrics: &managed::Metrics,
+    ) -> managed::RecycleResult<M::Error> {
+        self.manager().recycle(object, metrics).await
+    }
+
+    fn detach(&self, object: &mut M::Type) {
+        self.manager().detach(object);
     }
 }
 

@@ -9,16 +9,22 @@
 //! |---|---|---|
 //! | `db.client.connection.count` | up-down counter, `{connection}` | `db.client.connection.state`: `idle`, `used` |
 //! | `db.client.connection.max` | up-down counter, `{connection}` | |
+//! | `db.client.connection.idle.min` | up-down counter, `{connection}`; where the pool has one | |
+//! | `db.client.connection.idle.max` | up-down counter, `{connection}`; where the pool has one | |
 //! | `db.client.connection.pending_requests` | up-down counter, `{request}` | |
 //! | `db.client.connection.timeouts` | counter, `{timeout}` | |
 //! | `db.client.connection.wait_time` | histogram, s | |
 //! | `db.client.connection.use_time` | histogram, s | |
-//! | `db.client.connection.create_time` | histogram, s; where the driver tells | |
+//! | `db.client.connection.create_time` | histogram, s; with [`Opening`], or [`Pool::created`] | |
 //! | `highwater.pool.waited_for` | gauge, 1 | |
 //! | `highwater.pool.wait.share` | gauge, 1 | |
 //! | `highwater.pool.acquire_timeout` | gauge, s | |
 //! | `highwater.pool.abandoned` | counter, `{request}` | |
 //! | `highwater.pool.failures` | counter, `{request}` | `error.type` |
+//!
+//! Who waits is what the pool says; of one that does not say ([`State::pending`]), those are counted
+//! who are getting a connection through us while none is idle. So a pool that tests a connection
+//! before it hands it out, which takes a moment, has no waiters because of it.
 //!
 //! The pool's name is `db.client.connection.pool.name`. The preset rules `PoolSaturated` and
 //! `PoolTimeouts` judge every pool that is measured.
@@ -55,8 +61,12 @@ pub struct State {
     /// How many connections there may be.
     pub max: u64,
     /// Who waits for a connection, where the pool knows. Otherwise those are counted who wait
-    /// through [`Pool::acquire`].
+    /// through [`Pool::acquire`] while no connection is idle.
     pub pending: Option<u64>,
+    /// How many idle connections the pool keeps at least, where it has such a bound.
+    pub idle_min: Option<u64>,
+    /// How many idle connections the pool keeps at most, where it has such a bound.
+    pub idle_max: Option<u64>,
     /// After how long the pool ends a wait without a connection.
     pub acquire_timeout: Option<Duration>,
 }
@@ -64,13 +74,35 @@ pub struct State {
 impl State {
     /// So many connections used and idle, of at most `max`.
     pub fn new(used: u64, idle: u64, max: u64) -> Self {
-        Self { used, idle, max, pending: None, acquire_timeout: None }
+        Self {
+            used,
+            idle,
+            max,
+            pending: None,
+            idle_min: None,
+            idle_max: None,
+            acquire_timeout: None,
+        }
     }
 
     /// The pool itself knows how many wait.
     #[must_use]
     pub fn pending(mut self, callers: u64) -> Self {
         self.pending = Some(callers);
+        self
+    }
+
+    /// The pool keeps at least so many idle.
+    #[must_use]
+    pub fn idle_min(mut self, connections: u64) -> Self {
+        self.idle_min = Some(connections);
+        self
+    }
+
+    /// The pool keeps at most so many idle.
+    #[must_use]
+    pub fn idle_max(mut self, connections: u64) -> Self {
+        self.idle_max = Some(connections);
         self
     }
 
@@ -188,11 +220,7 @@ impl Pool {
                 "Waits for a connection that their caller gave up.",
             )
             .build(),
-            create_time: time(
-                semconv::DB_CLIENT_CONNECTION_CREATE_TIME,
-                "How long opening a connection took.",
-            )
-            .into(),
+            create_time: create_time(hw, name).into(),
             failures: count(
                 semconv::POOL_FAILURES,
                 REQUESTS,
@@ -339,6 +367,62 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// A manager of connections (deadpool's, bb8's, r2d2's) that measures how long opening one takes:
+/// `db.client.connection.create_time`. Those that fail are not in it.
+///
+/// ```
+/// # let hw = highwater::Highwater::builder("doc").start()?;
+/// # #[derive(Debug)] struct Manager;
+/// use highwater::integrate::pool::Opening;
+///
+/// let manager = Opening::of(&hw, "main", Manager);    // and `manager` goes to the pool's builder
+/// # assert!(format!("{manager:?}").contains("Manager"));
+/// # Ok::<(), highwater::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Opening<M> {
+    manager: M,
+    create_time: Histogram,
+}
+
+impl<M> Opening<M> {
+    /// Measures the manager of the pool that is, or will be, measured under this name.
+    pub fn of(hw: &Highwater, pool: &str, manager: M) -> Self {
+        Self { manager, create_time: create_time(hw, pool).build() }
+    }
+
+    /// The manager as it was.
+    pub fn manager(&self) -> &M {
+        &self.manager
+    }
+
+    #[cfg(any(feature = "bb8", feature = "deadpool"))]
+    pub(super) async fn open<C, E>(
+        &self,
+        opening: impl Future<Output = Result<C, E>>,
+    ) -> Result<C, E> {
+        let begun = Instant::now();
+        let opened = opening.await?;
+        self.create_time.record_duration(begun.elapsed());
+        Ok(opened)
+    }
+
+    #[cfg(feature = "r2d2")]
+    pub(super) fn open_blocking<C, E>(&self, open: impl FnOnce() -> Result<C, E>) -> Result<C, E> {
+        let begun = Instant::now();
+        let opened = open()?;
+        self.create_time.record_duration(begun.elapsed());
+        Ok(opened)
+    }
+}
+
+fn create_time(hw: &Highwater, pool: &str) -> InstrumentBuilder<Histogram> {
+    hw.histogram(semconv::DB_CLIENT_CONNECTION_CREATE_TIME)
+        .unit(Unit::SECONDS)
+        .help("How long opening a connection took.")
+        .label(POOL, pool)
+}
+
 /// A connection in use; from [`Pool::used`].
 #[must_use = "the connection counts as used until this is dropped"]
 #[derive(Debug)]
@@ -350,6 +434,17 @@ pub struct Used {
 impl Drop for Used {
     fn drop(&mut self) {
         self.pool.held(self.since.elapsed());
+    }
+}
+
+/// Lets go of a pool on a thread of its own, should we be the last to hold it: closing connections
+/// may block, and the tick must not.
+#[cfg(any(feature = "bb8", feature = "r2d2"))]
+pub(super) fn let_go<P: Send + Sync + 'static>(pool: Arc<P>) {
+    if let Some(last) = Arc::into_inner(pool) {
+        let close = std::thread::Builder::new().name("highwater-pool".to_owned());
+        // Without a thread to be had it is dropped here after all.
+        let _ = close.spawn(move || drop(last));
     }
 }
 
@@ -370,6 +465,8 @@ struct Gauges {
     pending: Gauge,
     waited_for: Gauge,
     wait_share: Gauge,
+    idle_min: Gauge,
+    idle_max: Gauge,
     acquire_timeout: Gauge,
 }
 
@@ -416,6 +513,18 @@ impl Sampler for Reader {
                 "Of the time callers spent on a connection in the last tick, the share they waited.",
                 [(POOL, name)],
             ),
+            idle_min: meter.up_down_counter(
+                semconv::DB_CLIENT_CONNECTION_IDLE_MIN,
+                CONNECTIONS,
+                "How many idle connections a pool keeps at least.",
+                [(POOL, name)],
+            ),
+            idle_max: meter.up_down_counter(
+                semconv::DB_CLIENT_CONNECTION_IDLE_MAX,
+                CONNECTIONS,
+                "How many idle connections a pool keeps at most.",
+                [(POOL, name)],
+            ),
             acquire_timeout: meter.gauge(
                 semconv::POOL_ACQUIRE_TIMEOUT,
                 Unit::SECONDS,
@@ -429,7 +538,11 @@ impl Sampler for Reader {
     fn sample(&mut self) -> Result<(), Failure> {
         let Some(gauges) = &self.gauges else { return Ok(()) };
         let state = (self.state)().ok_or(Failure::Ended)?;
-        let pending = state.pending.unwrap_or_else(|| self.pool.0.waiting.load(Ordering::Relaxed));
+        let pending = match (state.pending, state.idle) {
+            (Some(pending), _) => pending,
+            (None, 0) => self.pool.0.waiting.load(Ordering::Relaxed),
+            (None, _) => 0,
+        };
         gauges.used.set(state.used as f64);
         gauges.idle.set(state.idle as f64);
         gauges.max.set(state.max as f64);
@@ -440,6 +553,13 @@ impl Sampler for Reader {
         let before = std::mem::replace(&mut self.before, all);
         let gained = (all.0.wrapping_sub(before.0), all.1.wrapping_sub(before.1));
         gauges.wait_share.set(wait_share(gained, pending, state.used));
+        for (gauge, bound) in
+            [(&gauges.idle_min, state.idle_min), (&gauges.idle_max, state.idle_max)]
+        {
+            if let Some(bound) = bound {
+                gauge.set(bound as f64);
+            }
+        }
         if let Some(timeout) = state.acquire_timeout {
             gauges.acquire_timeout.set(timeout.as_secs_f64());
         }

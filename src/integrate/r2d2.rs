@@ -1,6 +1,7 @@
 //! r2d2: a pool that measures who waits, for how long, and how long connections are held.
 //!
-//! The metrics are those of a [`pool`] but `create_time`. What the pool itself counts
+//! The metrics are those of a [`pool`], `create_time` with [`Opening`] around the manager.
+//! What the pool itself counts
 //! (used, idle) includes those who take connections from it directly; waiters, waits, time-outs and
 //! uses are those that go through [`Pool::get`].
 //!
@@ -15,7 +16,7 @@ use std::{
 
 use ::r2d2::{Error, ManageConnection, PooledConnection};
 
-use super::pool::{self, Refusal, State, Used};
+use super::pool::{self, Opening, Refusal, State, Used};
 use crate::{handle::Highwater, sync::Arc};
 
 /// A measured pool: clone it, share it, as r2d2's own.
@@ -32,7 +33,8 @@ use crate::{handle::Highwater, sync::Arc};
 /// #     fn has_broken(&self, _: &mut u32) -> bool { false }
 /// # }
 /// let hw = Highwater::builder("doc").start()?;
-/// let pool = r2d2::Pool::builder().max_size(4).build(Manager)?;
+/// let manager = integrate::pool::Opening::of(&hw, "main", Manager);   // for `create_time`
+/// let pool = r2d2::Pool::builder().max_size(4).build(manager)?;
 /// let pool = integrate::r2d2::Pool::new(&hw, "main", pool);           // the one line
 /// let connection = pool.get()?;
 /// assert_eq!(*connection, 7);
@@ -53,12 +55,15 @@ impl<M: ManageConnection> Pool<M> {
             let pool = weak.upgrade()?;
             let state = pool.state();
             let used = state.connections.saturating_sub(state.idle_connections);
-            let state = State::new(
+            let mut state = State::new(
                 u64::from(used),
                 u64::from(state.idle_connections),
                 u64::from(pool.max_size()),
-            );
-            Some(state.acquire_timeout(pool.connection_timeout()))
+            )
+            .acquire_timeout(pool.connection_timeout());
+            state.idle_min = pool.min_idle().map(u64::from);
+            pool::let_go(pool);
+            Some(state)
         });
         Self { raw, meter }
     }
@@ -75,6 +80,23 @@ impl<M: ManageConnection> Pool<M> {
     pub fn get(&self) -> Result<Connection<M>, Error> {
         let connection = self.meter.acquire_blocking(|| self.raw.get(), |_| Refusal::Timeout)?;
         Ok(Connection { connection, _used: self.meter.used() })
+    }
+}
+
+impl<M: ManageConnection> ManageConnection for Opening<M> {
+    type Connection = M::Connection;
+    type Error = M::Error;
+
+    fn connect(&self) -> Result<M::Connection, M::Error> {
+        self.open_blocking(|| self.manager().connect())
+    }
+
+    fn is_valid(&self, connection: &mut M::Connection) -> Result<(), M::Error> {
+        self.manager().is_valid(connection)
+    }
+
+    fn has_broken(&self, connection: &mut M::Connection) -> bool {
+        self.manager().has_broken(connection)
     }
 }
 

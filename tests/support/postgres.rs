@@ -1,5 +1,5 @@
-//! A real PostgreSQL on a directory of its own, reached over a Unix socket and TCP on a free port,
-//! killed when dropped. It refuses to run as root, so its programs run as `postgres` or `nobody`.
+//! A real PostgreSQL on a directory of its own, reached over a Unix socket in it (no port that somebody
+//! else might take), killed when dropped. It refuses to run as root, so its programs run as `postgres` or `nobody`.
 
 // Part of several test crates, each of which uses some of it.
 #![allow(dead_code, unreachable_pub, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
@@ -7,7 +7,6 @@
 use std::{
     ffi::OsStr,
     io::Write,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -22,7 +21,6 @@ pub struct Postgres {
     child: Child,
     directory: PathBuf,
     programs: PathBuf,
-    port: u16,
 }
 
 impl Postgres {
@@ -56,12 +54,10 @@ impl Postgres {
             .output()
             .expect("initdb");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let port =
-            TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it").port();
         let child = unprivileged(programs.join("postgres"))
             .arg("-D")
             .arg(&data)
-            .args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k"])
+            .args(["-p", "5432", "-h", "", "-k"])
             .arg(&directory)
             // What a crash loses is of no interest here.
             .args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"])
@@ -74,7 +70,7 @@ impl Postgres {
             .stderr(std::fs::File::create(directory.join("log")).expect("a log"))
             .spawn()
             .expect("postgres");
-        let server = Self { child, directory, programs, port };
+        let server = Self { child, directory, programs };
         let give_up = Instant::now() + PATIENCE;
         while server.ask("SELECT 1").is_none_or(|one| one != "1") {
             assert!(Instant::now() < give_up, "PostgreSQL did not start: {}", server.log());
@@ -85,11 +81,25 @@ impl Postgres {
     }
 
     pub fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+        let socket = self.directory.to_str().expect("UTF-8").replace('/', "%2F");
+        format!("postgres://postgres@{socket}/postgres")
     }
 
-    pub fn port(&self) -> u16 {
-        self.port
+    /// Ends the connection of this backend.
+    pub fn terminate(&self, backend: i32) {
+        self.ask(&format!("SELECT pg_terminate_backend({backend})")).expect("an end");
+    }
+
+    /// Returns once somebody runs a statement like this one.
+    pub fn until_runs(&self, like: &str) {
+        let sql = format!(
+            "SELECT 1 FROM pg_stat_activity WHERE query LIKE '{like}' AND state = 'active' AND pid <> pg_backend_pid()"
+        );
+        let give_up = Instant::now() + PATIENCE;
+        while self.ask(&sql).is_none_or(|found| found.is_empty()) {
+            assert!(Instant::now() < give_up, "nobody ran {like}");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// What `psql` answers, unaligned; `None` if it failed.

@@ -16,7 +16,7 @@ use super::{
     Connection, Pool,
     stream::{One, Rows, generate, next},
 };
-use crate::{front::Known, sync::Arc};
+use crate::front::KnownQuery;
 
 /// A query that has been looked at: the trait gives its text only for itself.
 struct Looked<DB: Database> {
@@ -56,7 +56,7 @@ impl<DB: Database> Execute<'_, DB> for Looked<DB> {
 }
 
 impl<DB: Database> Pool<DB> {
-    fn look<'q>(&self, query: impl Execute<'q, DB>) -> (Looked<DB>, Arc<Known>) {
+    fn look<'q>(&self, query: impl Execute<'q, DB>) -> (Looked<DB>, KnownQuery) {
         let query = Looked::at(query);
         let known = self.0.queries.find(query.sql.as_str());
         (query, known)

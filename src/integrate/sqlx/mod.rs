@@ -154,7 +154,7 @@ impl<DB: Database> Pool<DB> {
     }
 }
 
-/// What the tick asks, without a lock.
+/// What the tick asks, without a lock. `min_connections` is of all, not of the idle ones.
 fn state<DB: Database>(pool: &sqlx_core::pool::Pool<DB>) -> Option<State> {
     if pool.is_closed() {
         return None;

@@ -12,8 +12,8 @@ use sqlx_core::{Either, error::Error};
 
 use super::failure::code;
 use crate::{
-    front::Known,
-    instrument::Call,
+    front::KnownQuery,
+    instrument::QueryCall,
     sync::{Arc, Mutex},
 };
 
@@ -22,15 +22,15 @@ pin_project! {
     pub(super) struct Rows<S> {
         #[pin]
         stream: S,
-        call: Call,
-        known: Arc<Known>,
+        call: QueryCall,
+        known: KnownQuery,
         rows: u64,
     }
 }
 
 impl<S> Rows<S> {
-    pub(super) fn of(stream: S, known: Arc<Known>) -> Self {
-        Self { stream, call: Call::new(known.query.clone()), known, rows: 0 }
+    pub(super) fn of(stream: S, known: KnownQuery) -> Self {
+        Self { stream, call: known.query().call(), known, rows: 0 }
     }
 }
 
@@ -42,17 +42,14 @@ where
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
         let this = self.project();
-        let entered = this.call.enter();
-        let polled = this.stream.poll_next(cx);
-        drop(entered);
-        let item = ready!(polled);
+        let item = ready!(this.call.during(|| this.stream.poll_next(cx)));
         match &item {
             Some(Ok(Either::Left(_))) => {}
             Some(Ok(Either::Right(_))) => *this.rows += 1,
-            Some(Err(error)) => this.call.finish(Some(&code(error))),
+            Some(Err(error)) => this.call.fail(&code(error)),
             None => {
-                this.call.finish(None);
-                this.known.rows(*this.rows);
+                this.call.stop();
+                this.known.returned(*this.rows);
             }
         }
         Poll::Ready(item)
@@ -64,14 +61,14 @@ pin_project! {
     pub(super) struct One<F> {
         #[pin]
         future: F,
-        call: Call,
-        known: Arc<Known>,
+        call: QueryCall,
+        known: KnownQuery,
     }
 }
 
 impl<F> One<F> {
-    pub(super) fn of(future: F, known: Arc<Known>) -> Self {
-        Self { future, call: Call::new(known.query.clone()), known }
+    pub(super) fn of(future: F, known: KnownQuery) -> Self {
+        Self { future, call: known.query().call(), known }
     }
 }
 
@@ -83,16 +80,13 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let entered = this.call.enter();
-        let polled = this.future.poll(cx);
-        drop(entered);
-        let output = ready!(polled);
+        let output = ready!(this.call.during(|| this.future.poll(cx)));
         match &output {
             Ok(row) => {
-                this.call.finish(None);
-                this.known.rows(u64::from(row.is_some()));
+                this.call.stop();
+                this.known.returned(u64::from(row.is_some()));
             }
-            Err(error) => this.call.finish(Some(&code(error))),
+            Err(error) => this.call.fail(&code(error)),
         }
         Poll::Ready(output)
     }

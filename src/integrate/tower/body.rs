@@ -12,7 +12,7 @@ use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::series::Exchange;
+use super::{grpc, series::Exchange};
 
 pin_project! {
     /// A response's body that is measured as it is handed over; the request ends with it.
@@ -28,6 +28,15 @@ struct Sending {
     sent: u64,
     /// After so many bytes nobody asks for more.
     expected: Option<u64>,
+    /// gRPC says in its last headers how a call ended.
+    grpc: bool,
+    failed: Option<&'static str>,
+}
+
+impl Sending {
+    fn complete(self) {
+        self.exchange.complete(self.sent, self.failed);
+    }
 }
 
 impl<B: Body> Measured<B> {
@@ -35,16 +44,24 @@ impl<B: Body> Measured<B> {
         let (head, body) = response.into_parts();
         let sending = exchange.and_then(|mut exchange| {
             exchange.status(head.status);
-            let expected = content_length(&head.headers).or_else(|| body.size_hint().exact());
+            let grpc = grpc::is_it(&head.headers);
+            // Its end comes after its last byte.
+            let expected = if grpc {
+                None
+            } else {
+                content_length(&head.headers).or_else(|| body.size_hint().exact())
+            };
+            // A call that fails at once has nothing but a head.
+            let failed = if grpc { grpc::failure(&head.headers) } else { None };
             // What will not be asked for has been handed over.
             let nothing = has_no_body(exchange.method(), head.status)
                 || body.is_end_stream()
                 || expected == Some(0);
             if nothing {
-                exchange.complete(0);
+                exchange.complete(0, failed);
                 return None;
             }
-            Some(Sending { exchange, sent: 0, expected })
+            Some(Sending { exchange, sent: 0, expected, grpc, failed })
         });
         Response::from_parts(head, Self { body, sending })
     }
@@ -76,7 +93,7 @@ impl<B: Body> Body for Measured<B> {
         match &frame {
             None => {
                 if let Some(sending) = this.sending.take() {
-                    sending.exchange.complete(sending.sent);
+                    sending.complete();
                 }
             }
             Some(Err(_)) => {
@@ -87,6 +104,11 @@ impl<B: Body> Body for Measured<B> {
             Some(Ok(frame)) => {
                 if let Some(sending) = this.sending {
                     sending.sent += frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                    if sending.grpc
+                        && let Some(trailers) = frame.trailers_ref()
+                    {
+                        sending.failed = grpc::failure(trailers);
+                    }
                 }
             }
         }
@@ -94,7 +116,7 @@ impl<B: Body> Body for Measured<B> {
             this.body.is_end_stream() || sending.expected.is_some_and(|all| sending.sent >= all)
         });
         if is_last && let Some(sending) = this.sending.take() {
-            sending.exchange.complete(sending.sent);
+            sending.complete();
         }
         Poll::Ready(frame)
     }

@@ -10,7 +10,9 @@
 //!
 //! A request lasts until its response's body has been handed over to the last byte, streamed ones
 //! too; only then it is recorded and no longer active. `error.type` is there only for what failed:
-//! the status for 500 and above, `cancelled` for a client that went away (before there was a
+//! the status for 500 and above, gRPC's for those a server is to blame for (`INTERNAL`,
+//! `DEADLINE_EXCEEDED`, `UNAVAILABLE`, `UNKNOWN`, `UNIMPLEMENTED`, `DATA_LOSS`; its HTTP status is 200
+//! all the same), `cancelled` for a client that went away (before there was a
 //! response, or in the middle of its body), `panic`, or the type of the service's or the body's
 //! error. Methods nobody knows are `_OTHER`. The request body's size is that of its
 //! `Content-Length`, so chunked ones have none; the response body's is counted.
@@ -23,6 +25,7 @@
 
 mod body;
 mod future;
+mod grpc;
 mod series;
 
 pub use body::Measured;
@@ -45,15 +48,19 @@ type Route = dyn for<'r> Fn(&'r Uri, &'r Extensions) -> Option<&'r str> + Send +
 ///
 /// With axum (after the routes, so that they are matched when it is called):
 ///
-/// ```ignore
-/// let app = axum::Router::new()
-///     .route("/orders/{id}", get(order))
+/// ```
+/// use axum::routing::get;
+/// # use highwater::{Highwater, integrate};
+/// # let hw = Highwater::builder("doc").start()?;
+/// let app: axum::Router = axum::Router::new()
+///     .route("/orders/{id}", get(async || "7 orders"))
 ///     .layer(integrate::tower::http(&hw).route(|_, request| {
 ///         request.get::<axum::extract::MatchedPath>().map(|path| path.as_str())
 ///     }));
+/// # Ok::<(), highwater::Error>(())
 /// ```
 ///
-/// With any service:
+/// With any service, tonic's `Server::builder().layer(…)` among them, where a route is the call's path:
 ///
 /// ```
 /// use highwater::{Highwater, integrate};

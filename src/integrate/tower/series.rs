@@ -213,9 +213,9 @@ impl Exchange {
         self.status = Some(status);
     }
 
-    /// All was handed over; so many bytes of body.
-    pub(super) fn complete(mut self, sent: u64) {
-        self.end(None, Some(sent));
+    /// All was handed over; so many bytes of body, that may have told of a failure.
+    pub(super) fn complete(mut self, sent: u64, failed: Option<&'static str>) {
+        self.end(failed, Some(sent));
     }
 
     pub(super) fn fail(mut self, error: &'static str) {

@@ -17,7 +17,6 @@ use points::Points;
 use postgres::Postgres;
 use receiver::{Reaction, Receiver};
 use sqlx::{Executor, PgPool, Postgres as Pg, Row, postgres::PgPoolOptions};
-use tokio::time::timeout;
 
 const DURATION: &str = "db.client.operation.duration";
 const ROWS: &str = "db.client.response.returned_rows";
@@ -27,9 +26,18 @@ fn options(size: u32, patience: Duration) -> PgPoolOptions {
     PgPoolOptions::new().max_connections(size).acquire_timeout(patience).test_before_acquire(false)
 }
 
-async fn connect(hw: &Highwater, server: &Postgres, size: u32, patience: Duration) -> Pool<Pg> {
+/// Nobody waits so long.
+const LONG: Duration = Duration::from_secs(600);
+
+async fn connect(
+    hw: &Highwater,
+    server: &Postgres,
+    name: &str,
+    size: u32,
+    patience: Duration,
+) -> Pool<Pg> {
     let pool: PgPool = options(size, patience).connect(&server.url()).await.unwrap();
-    Pool::new(hw, "main", pool)
+    Pool::new(hw, name, pool)
 }
 
 fn calls(points: &Points, name: &str) -> Option<u64> {
@@ -51,7 +59,7 @@ async fn every_query_is_counted_as_the_server_counts_it() {
     let Some(server) = Postgres::start("sqlx") else { return };
     let receiver = Receiver::always(Reaction::ok());
     let hw = points::pushing(&receiver).start().unwrap();
-    let pool = connect(&hw, &server, 4, Duration::from_secs(30)).await;
+    let pool = connect(&hw, &server, "main", 4, LONG).await;
 
     sqlx::raw_sql("CREATE TABLE orders (id int PRIMARY KEY, total int)")
         .execute(&pool)
@@ -119,7 +127,7 @@ async fn slow_failing_cancelled_and_cut_off() {
     let Some(server) = Postgres::start("sqlx") else { return };
     let receiver = Receiver::always(Reaction::ok());
     let hw = points::pushing(&receiver).start().unwrap();
-    let pool = connect(&hw, &server, 4, Duration::from_secs(30)).await;
+    let pool = connect(&hw, &server, "main", 4, LONG).await;
 
     sqlx::query("SELECT pg_sleep(0.25)").execute(&pool).await.unwrap();
     // In the text's syntax, in its execution, in the middle of its rows.
@@ -132,11 +140,13 @@ async fn slow_failing_cancelled_and_cut_off() {
     sqlx::query("SELECT 1 / 0 FROM pg_class").fetch_optional(&mut *connection).await.unwrap_err();
     drop(connection);
     // Dropped by its caller, before and after the first row.
-    let gave_up = timeout(
-        Duration::from_millis(100),
-        sqlx::query("SELECT pg_sleep(60) FROM pg_am").execute(&pool),
-    );
-    assert!(gave_up.await.is_err());
+    let gives_up = tokio::spawn({
+        let pool = pool.clone();
+        async move { sqlx::query("SELECT pg_sleep(60) FROM pg_am").execute(&pool).await }
+    });
+    server.until_runs("%60%pg_am%");
+    gives_up.abort();
+    assert!(gives_up.await.unwrap_err().is_cancelled());
     let mut some = sqlx::query("SELECT n FROM generate_series(1, 100000) g(n)").fetch(&pool);
     some.next().await.unwrap().unwrap();
     drop(some);
@@ -147,15 +157,20 @@ async fn slow_failing_cancelled_and_cut_off() {
     let cut = tokio::spawn(async move {
         sqlx::query("SELECT pg_sleep(60) FROM pg_database").execute(&mut *connection).await
     });
-    while server.ask(&format!("SELECT 1 FROM pg_stat_activity WHERE pid = {backend} AND query LIKE '%60%' AND state = 'active'")).unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    server.ask(&format!("SELECT pg_terminate_backend({backend})")).unwrap();
+    server.until_runs("%60%pg_database%");
+    server.terminate(backend);
     cut.await.unwrap().unwrap_err();
 
-    let points = Points::until(&receiver, |points| {
-        failures(points, "SELECT pg_database", "57P01") == Some(1)
-    });
+    Points::until(&receiver, |points| failures(points, "SELECT pg_database", "57P01") == Some(1));
+    // A constraint that is looked at only at the end: COMMIT fails, by its SQLSTATE.
+    server
+        .ask("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (a int REFERENCES a DEFERRABLE INITIALLY DEFERRED)")
+        .unwrap();
+    let mut transaction = pool.begin().await.unwrap();
+    sqlx::query("INSERT INTO b VALUES (7)").execute(&mut *transaction).await.unwrap();
+    transaction.commit().await.unwrap_err();
+    let points = Points::until(&receiver, |points| failures(points, "COMMIT", "23503") == Some(1));
+
     let slow = points.labelled(DURATION, "db.query.summary", "SELECT").unwrap();
     assert!((0.25..10.0).contains(&slow), "{slow}");
     assert_eq!(failures(&points, "_OTHER", "42601"), Some(1));
@@ -174,39 +189,60 @@ async fn an_exhausted_pool_and_a_server_that_is_gone() {
     let Some(server) = Postgres::start("sqlx") else { return };
     let receiver = Receiver::always(Reaction::ok());
     let hw = points::pushing(&receiver).start().unwrap();
-    let pool = connect(&hw, &server, 2, Duration::from_secs(1)).await;
-    let held = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
-
-    // One waits until the pool ends it, one until it gives up itself.
-    let waiting = tokio::spawn({
-        let pool = pool.clone();
-        async move { sqlx::query("SELECT 1 FROM pg_am").execute(&pool).await }
-    });
-    let points = Points::until(&receiver, |points| {
-        points.value("db.client.connection.pending_requests") == Some(1.0)
-    });
-    let state = |points: &Points, state| {
-        points.labelled("db.client.connection.count", "db.client.connection.state", state)
+    let patient = connect(&hw, &server, "patient", 2, LONG).await;
+    let pool = connect(&hw, &server, "hasty", 2, Duration::from_secs(2)).await;
+    let held = [patient.acquire().await.unwrap(), patient.acquire().await.unwrap()];
+    let of = |points: &Points, metric: &str, pool: &str| {
+        points.labelled(metric, "db.client.connection.pool.name", pool)
     };
-    assert_eq!((state(&points, "used"), state(&points, "idle")), (Some(2.0), Some(0.0)));
-    assert_eq!(points.value("db.client.connection.max"), Some(2.0));
-    assert_eq!(points.value("highwater.pool.acquire_timeout"), Some(1.0));
-    assert!(timeout(Duration::from_millis(20), pool.acquire()).await.is_err());
-    assert!(matches!(waiting.await.unwrap(), Err(sqlx::Error::PoolTimedOut)));
-    assert!(matches!(pool.begin().await, Err(sqlx::Error::PoolTimedOut)));
+    let state = |points: &Points, pool: &str, state: &str| {
+        let mut all = points.all("db.client.connection.count");
+        all.find(|point| {
+            point.get("db.client.connection.pool.name") == Some(pool)
+                && point.get("db.client.connection.state") == Some(state)
+        })
+        .map(|point| point.value)
+    };
+
+    // Who waits is seen, and gets a connection when one is given back; who gives up is counted.
+    let query = || {
+        let pool = patient.clone();
+        async move { sqlx::query("SELECT 1 FROM pg_am").execute(&pool).await }
+    };
+    let (waits, gives_up) = (tokio::spawn(query()), tokio::spawn(query()));
     let points = Points::until(&receiver, |points| {
-        points.value("db.client.connection.timeouts") == Some(2.0)
+        of(points, "db.client.connection.pending_requests", "patient") == Some(2.0)
     });
-    assert_eq!(points.value("highwater.pool.abandoned"), Some(1.0));
-    // No query was made, so none is counted.
-    assert_eq!(calls(&points, "SELECT pg_am").unwrap_or(0), 0);
-    assert_eq!(points.count("db.client.connection.wait_time"), Some(2));
+    assert_eq!(state(&points, "patient", "used"), Some(2.0));
+    assert_eq!(state(&points, "patient", "idle"), Some(0.0));
+    assert_eq!(of(&points, "db.client.connection.max", "patient"), Some(2.0));
+    assert_eq!(of(&points, "highwater.pool.acquire_timeout", "hasty"), Some(2.0));
+    gives_up.abort();
+    assert!(gives_up.await.unwrap_err().is_cancelled());
+    drop(held);
+    waits.await.unwrap().unwrap();
+    let points = Points::until(&receiver, |points| {
+        of(points, "db.client.connection.pending_requests", "patient") == Some(0.0)
+            && state(points, "patient", "idle") == Some(2.0)
+            && of(points, "highwater.pool.abandoned", "patient") == Some(1.0)
+    });
+    let uses = [("db.client.connection.pool.name", "patient")];
+    assert_eq!(points.count_of("db.client.connection.use_time", &uses), Some(3));
+    assert_eq!(points.count_of("db.client.connection.wait_time", &uses), Some(3));
+
+    // The other pool ends their wait.
+    let held = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+    let ended = sqlx::query("SELECT 1 FROM pg_database").execute(&pool).await;
+    assert!(matches!(ended, Err(sqlx::Error::PoolTimedOut)));
+    assert!(matches!(pool.begin().await, Err(sqlx::Error::PoolTimedOut)));
     drop(held);
     let points = Points::until(&receiver, |points| {
-        points.value("db.client.connection.pending_requests") == Some(0.0)
-            && state(points, "idle") == Some(2.0)
+        of(points, "db.client.connection.timeouts", "hasty") == Some(2.0)
     });
-    assert_eq!(points.count("db.client.connection.use_time"), Some(2));
+    assert_eq!(of(&points, "db.client.connection.timeouts", "patient"), Some(0.0));
+    // No query was made, so none is counted.
+    assert_eq!(calls(&points, "SELECT pg_database").unwrap_or(0), 0);
+    drop(patient);
 
     // The server is gone: connections break, new ones are refused.
     drop(server);
