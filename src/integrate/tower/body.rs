@@ -31,6 +31,8 @@ struct Sending {
     /// gRPC says in its last headers how a call ended.
     grpc: bool,
     failed: Option<&'static str>,
+    /// Its trailers were handed over.
+    ended: bool,
 }
 
 impl Sending {
@@ -61,7 +63,7 @@ impl<B: Body> Measured<B> {
                 exchange.complete(0, failed);
                 return None;
             }
-            Some(Sending { exchange, sent: 0, expected, grpc, failed })
+            Some(Sending { exchange, sent: 0, expected, grpc, failed, ended: false })
         });
         Response::from_parts(head, Self { body, sending })
     }
@@ -104,16 +106,20 @@ impl<B: Body> Body for Measured<B> {
             Some(Ok(frame)) => {
                 if let Some(sending) = this.sending {
                     sending.sent += frame.data_ref().map_or(0, |data| data.remaining() as u64);
-                    if sending.grpc
-                        && let Some(trailers) = frame.trailers_ref()
-                    {
-                        sending.failed = grpc::failure(trailers);
+                    if let Some(trailers) = frame.trailers_ref() {
+                        // Nothing comes after them, and a server need not ask whether it does.
+                        sending.ended = true;
+                        if sending.grpc {
+                            sending.failed = grpc::failure(trailers);
+                        }
                     }
                 }
             }
         }
         let is_last = this.sending.as_ref().is_some_and(|sending| {
-            this.body.is_end_stream() || sending.expected.is_some_and(|all| sending.sent >= all)
+            sending.ended
+                || this.body.is_end_stream()
+                || sending.expected.is_some_and(|all| sending.sent >= all)
         });
         if is_last && let Some(sending) = this.sending.take() {
             sending.complete();

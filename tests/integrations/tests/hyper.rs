@@ -210,6 +210,7 @@ async fn a_service_of_hyper_alone() {
     for path in ["/count", "/count", "/4711"] {
         let request =
             Request::post(path).header("host", "x").body(Full::<Bytes>::from("12345")).unwrap();
+        client.ready().await.unwrap();
         let response = client.send_request(request).await.unwrap();
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "5 bytes");
     }
