@@ -44,7 +44,7 @@ groups:
       cases: "{{ $labels.words | title }} {{ $labels.words | toUpper }} {{ toLower $labels.words }}"
       hosts: "{{ stripPort $labels.host }} {{ stripDomain $labels.host }}"
       found: '{{ if match "^a.*" $labels.queue }}a{{ else if match "b" $labels.queue }}b{{ else }}neither{{ end }}'
-      replaced: '{{ reReplaceAll "(.)a" "$1-" $labels.words }}'
+      replaced: 'r{{ reReplaceAll "(.)a" "$1-" $labels.words }}'
       let: '{{ $q := $labels.queue }}{{ $d := printf "%s!" $q }}{{ $d | toUpper }}{{- " trimmed " -}} end'
       logic: '{{ if and (gt $value 1.0) (lt $value 100.0) }}some{{ end }}{{ if or (eq $labels.queue "a") (not true) }}A{{ end }}{{ len $labels.queue }}'
       missing: "[{{ $labels.nothing }}]"
