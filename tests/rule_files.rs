@@ -175,7 +175,7 @@ fn over_a_group_s_limit_there_are_no_alerts() {
     kit.gauge("depth").label("queue", "b").build().set(9.0);
     kit.run(seconds(1));
     assert!(kit.error("A").unwrap().contains("its limit is 1"));
-    assert_eq!(kit.take_story().last().unwrap(), "1s A{queue=\"a\"} firing → inactive (limit)");
+    assert_eq!(kit.take_story().last().unwrap(), "2s A{queue=\"a\"} firing → inactive (limit)");
 }
 
 #[test]
