@@ -22,6 +22,7 @@ use crate::{
         RuleSet,
     },
     sample::{self, Sampler},
+    semconv::SERVICE_NAMESPACE,
     sync::{Arc, Mutex, RwLock},
 };
 #[cfg(feature = "rule-files")]
@@ -521,10 +522,24 @@ impl Builder {
         if !problems.is_empty() {
             return Err(Error(problems));
         }
+        let set = self.set(Vec::new(), self.checked_tick());
+        #[cfg(feature = "rule-files")]
+        let rules = set.assemble().map_err(|why| Error(vec![Problem::RuleFile(why)]))?.rules;
+        #[cfg(not(feature = "rule-files"))]
+        let rules = set.base;
+        let namespace = self.resource.iter().rev().find(|(key, _)| key == SERVICE_NAMESPACE);
+        let mut sinks: Vec<_> = self.sinks.iter().map(Sink::name).collect();
+        if sinks.is_empty() {
+            sinks.push("log");
+        }
+        sinks.dedup();
         Ok(Outline {
             service: self.service.clone(),
-            rules: self.all_rules(),
+            namespace: namespace.map(|(_, value)| value.clone()),
+            rules,
             runbooks: self.runbooks.clone(),
+            sinks,
+            pages: self.report.is_some(),
         })
     }
 
@@ -633,7 +648,8 @@ impl Builder {
             .identified(resource.identity());
         #[cfg(feature = "rule-files")]
         let reload = (!set.files.is_empty()).then(|| {
-            Arc::new(Reload::new(set, names.clone(), static_rules.clone(), assembled.refused.len()))
+            let told = (names.clone(), source.rules.clone());
+            Arc::new(Reload::new(set, told, static_rules.clone(), assembled.refused.len()))
         });
         let engine = Engine::start(Plan {
             registry: registry.clone(),
@@ -666,8 +682,7 @@ impl Builder {
 /// What a page is written from.
 fn source(service: &str, rules: &[Rule], tick: Duration) -> Source {
     let now = Clock::system().now();
-    let history = History::shared(tick, now);
-    Source { service: Arc::from(service), rules: Arc::from(rules), history }
+    Source::new(service, rules, History::shared(tick, now))
 }
 
 impl fmt::Debug for Builder {

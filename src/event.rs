@@ -227,6 +227,13 @@ pub struct Transition {
 pub(crate) const TEST: &str = "highwater.test";
 
 impl Transition {
+    /// Whether both are steps of one alert.
+    pub(crate) fn is_same_alert(&self, other: &Self) -> bool {
+        self.labels == other.labels
+            && self.rule.name == other.rule.name
+            && self.rule.group == other.rule.group
+    }
+
     /// The end of a test alert.
     pub(crate) fn resolved_drill(&self, at: SystemTime) -> Self {
         Self {

@@ -69,6 +69,17 @@ fn golden() {
         }
     }
     golden::check("dashboard-expressions.txt", &text);
+    golden::check("runbook.md", &generate::runbook(&builder()).unwrap());
+    for flavor in Flavor::ALL {
+        let files = generate::grafana(&builder()).unwrap().flavor(flavor).files();
+        let mut text = String::new();
+        for file in &files {
+            // The dashboards are golden above.
+            let shown = if file.path.ends_with(".json") { "…\n" } else { &file.text };
+            text += &format!("--- {}\n{shown}", file.path);
+        }
+        golden::check(&format!("provisioning-{}.txt", flavor.as_str()), &text);
+    }
 }
 
 #[test]
@@ -172,6 +183,72 @@ fn panels_neither_overlap_nor_leave_the_grid() {
     }
 }
 
+/// Names that look alike as an address are different services all the same.
+#[test]
+fn services_never_share_a_dashboard() {
+    let names = [
+        "veltrix",
+        "Veltrix",
+        "veltrix-orders-and-invoices-eu",
+        "veltrix-orders-and-invoices-us",
+        "\u{6ce8}\u{6587}",
+        "\u{8acb}\u{6c42}",
+        "a b",
+        "a-b",
+    ];
+    let mut uids = HashSet::new();
+    for name in names {
+        let all = generate::grafana(&Highwater::builder(name).without_presets()).unwrap();
+        for text in [all.instance(), all.fleet()] {
+            let dashboard: Value = serde_json::from_str(&text).unwrap();
+            let uid = dashboard["uid"].as_str().unwrap().to_owned();
+            assert!(uid.len() <= 40 && uid.is_ascii(), "{uid}");
+            assert!(uids.insert(uid), "{name:?}");
+        }
+    }
+}
+
+/// A Prometheus server puts the namespace before the service's name, VictoriaMetrics does not.
+#[test]
+fn the_job_that_is_chosen_first_is_the_servers_own() {
+    let builder = builder().resource("service.namespace", "shop");
+    for flavor in Flavor::ALL {
+        let all = generate::grafana(&builder).unwrap().flavor(flavor);
+        let dashboard: Value = serde_json::from_str(&all.instance()).unwrap();
+        let list = dashboard["templating"]["list"].as_array().unwrap();
+        let job = list.iter().find(|variable| variable["name"] == "job").unwrap();
+        let expected = match flavor {
+            Flavor::VictoriaMetrics => "Veltrix Orders",
+            _ => "shop/Veltrix Orders",
+        };
+        assert_eq!(job["current"]["value"][0], expected);
+    }
+}
+
+/// Over a range a tile shows the last value there was: what has ended looks like what is.
+#[test]
+fn tiles_and_tables_show_what_is() {
+    for (name, dashboard) in dashboards(Flavor::default()) {
+        for panel in panels(&dashboard) {
+            let now = panel["type"] == "stat" || panel["type"] == "table";
+            for target in panel["targets"].as_array().unwrap() {
+                assert_eq!(target["instant"], now, "{name}: {}", panel["title"]);
+                assert_eq!(target["range"], !now, "{name}: {}", panel["title"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_querys_threshold_is_drawn_over_its_quantiles() {
+    let [(_, dashboard), _] = dashboards(Flavor::default());
+    let panels = panels(&dashboard);
+    let panel = panels.iter().find(|p| p["title"] == "p99 by query").unwrap();
+    let defaults = &panel["fieldConfig"]["defaults"];
+    assert_eq!(defaults["custom"]["thresholdsStyle"]["mode"], "line+area");
+    assert_eq!(defaults["thresholds"]["steps"][1]["value"], 0.25);
+}
+
 #[test]
 fn thresholds_are_the_rules_own() {
     let [(_, dashboard), _] = dashboards(Flavor::default());
@@ -208,6 +285,20 @@ fn an_alert_leads_to_its_panel_and_its_runbook() {
     assert_eq!(panels.iter().filter(|p| p["title"] == "Rule: MemoryHigh").count(), 1);
 }
 
+/// With a fixed offset, what happened between two steps would vanish as one zooms out.
+#[test]
+fn annotations_look_back_to_the_last_step() {
+    for flavor in Flavor::ALL {
+        for (name, dashboard) in dashboards(flavor) {
+            let list = dashboard["annotations"]["list"].as_array().unwrap();
+            for expr in list.iter().filter_map(|annotation| annotation["expr"].as_str()) {
+                assert!(expr.contains("$__interval"), "{name}: {expr}");
+                assert!(!expr.contains("15s"), "{name}: {expr}");
+            }
+        }
+    }
+}
+
 #[test]
 fn hostile_names_stay_strings() {
     let name = "a\"}) or vector(1) #\\";
@@ -216,7 +307,8 @@ fn hostile_names_stay_strings() {
         .rule(rule::alert(name).when(rule::gauge("depth").above(1.0)));
     let all = generate::grafana(&builder).unwrap();
     let dashboard: Value = serde_json::from_str(&all.instance()).unwrap();
-    assert_eq!(dashboard["uid"], "highwater-script-job");
+    let uid = dashboard["uid"].as_str().unwrap();
+    assert!(uid.starts_with("highwater-script-job-") && uid.len() <= 40, "{uid}");
     let title = format!("Rule: {name}");
     let panels = panels(&dashboard);
     let expr = panels.iter().find(|p| p["title"] == title.as_str()).unwrap()["targets"][0]["expr"]
@@ -240,7 +332,7 @@ fn prometheus_parses_every_expression() {
             let dashboard: Value = serde_json::from_str(&text).unwrap();
             let mut seen = HashSet::new();
             for (title, expr) in expressions(&dashboard) {
-                let expr = promql::filled(&expr, "5m");
+                let expr = promql::filled(&expr, 300);
                 if !seen.insert(expr.clone()) {
                     continue;
                 }

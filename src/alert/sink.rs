@@ -288,6 +288,18 @@ pub(crate) mod testing {
         name::{Labels, Unit},
     };
 
+    /// One that carries a cause and two facts.
+    pub(crate) fn explained(name: &str) -> Transition {
+        let mut told = Transition::clone(&transition(name));
+        let mut evidence = crate::event::Evidence::default();
+        evidence.cause(0.9, "the store \"grew\"".into());
+        for (of, text) in [("store", "store holds 9MiB"), ("cache", "cache holds 1MiB")] {
+            evidence.fact("memory.component", of, 1.0, Unit::BYTES, text.into());
+        }
+        told.evidence = Some(Arc::new(evidence));
+        told
+    }
+
     pub(crate) fn transition(name: &str) -> Arc<Transition> {
         Arc::new(Transition {
             rule: Arc::new(RuleInfo {

@@ -10,7 +10,7 @@ use crate::{
     registry::Registry,
     rule::{Assembled, Evaluator, Refused, ReloadError, Rule, RuleNames, RuleSet, rule_names},
     semconv,
-    sync::{Arc, AtomicU64, Mutex, Ordering},
+    sync::{Arc, AtomicU64, Mutex, Ordering, RwLock},
 };
 
 /// Where rules come from, and those that wait for the tick thread.
@@ -18,6 +18,8 @@ use crate::{
 pub(crate) struct Reload {
     set: RuleSet,
     names: RuleNames,
+    /// What a page is written from.
+    shown: Arc<RwLock<Arc<[Rule]>>>,
     /// One reads at a time, so that what is read last is what runs.
     reading: Mutex<()>,
     ready: Mutex<Option<Box<Evaluator>>>,
@@ -43,12 +45,19 @@ fn stamp(path: &Path) -> Stamp {
 }
 
 impl Reload {
-    /// `rules` were found when they were first read, and so many refused.
-    pub(crate) fn new(set: RuleSet, names: RuleNames, rules: Vec<Rule>, refused: usize) -> Self {
+    /// `rules` were found when they were first read, and so many refused; those who are told of
+    /// others are the look-up of names and whoever writes pages.
+    pub(crate) fn new(
+        set: RuleSet,
+        (names, shown): (RuleNames, Arc<RwLock<Arc<[Rule]>>>),
+        rules: Vec<Rule>,
+        refused: usize,
+    ) -> Self {
         Self {
             set,
             names,
             reading: Mutex::default(),
+            shown,
             ready: Mutex::default(),
             current: Mutex::new(rules),
             reloaded: AtomicU64::new(0),
@@ -82,6 +91,7 @@ impl Reload {
                 names.sort();
                 names.dedup();
                 *self.names.write() = names;
+                *self.shown.write() = Arc::from(rules.as_slice());
                 self.refused.store(refused.len() as u64, Ordering::Relaxed);
                 self.reloaded.fetch_add(1, Ordering::Relaxed);
                 self.current.lock().clone_from(&rules);

@@ -26,7 +26,7 @@ use crate::{
     clock::{self, Clock, Moment},
     event::{ResolveReason, State, Transition},
     export::otlp::Health,
-    history::{self, History, Scribe},
+    history::{self, Scribe},
     registry::Collector,
     rule::{Evaluator, Status},
     sample::{Glanced, Sampler, Samplers},
@@ -217,7 +217,7 @@ impl Ticker {
         if jumped(self.last, at) {
             log::warn!("highwater: the clock jumped or the machine slept: windows start anew");
             self.foresight.discontinuity();
-            self.scribe.with(History::discontinuity);
+            self.scribe.discontinuity();
             self.rules.discontinuity(at);
         }
         self.last = at;
@@ -314,16 +314,16 @@ impl Ticker {
             return;
         }
         let transitions = &mut self.transitions;
-        self.scribe.with(|history| {
+        self.scribe.read(|history| {
             for transition in transitions {
                 if let Some(evidence) = alert::gather_evidence(transition, history) {
                     let evidence = Some(Arc::new(evidence));
                     *transition =
                         Arc::new(Transition { evidence, ..Transition::clone(transition) });
                 }
-                history.note(transition);
             }
         });
+        self.scribe.note(&self.transitions);
     }
 
     /// Exports what happened, and tells the sinks what is news to them.
@@ -432,7 +432,7 @@ mod tests {
                 mistakes: 0,
                 losses,
                 now,
-                history: History::shared(SECOND, now),
+                history: crate::history::History::shared(SECOND, now),
             };
             Self { ticker: Ticker::new(shared, parts), mono: Duration::ZERO, wall, alerts }
         }

@@ -2,11 +2,11 @@
 //! anything: dashboards, rules for a Prometheus server, a runbook.
 //!
 //! ```
-//! use highwater::{Highwater, generate};
+//! use highwater::{Highwater, generate::{self, Flavor}};
 //!
 //! let builder = Highwater::builder("veltrix").runbooks("https://runbooks.example/veltrix.md");
 //! let runbook = generate::runbook(&builder)?;
-//! let rules = generate::prometheus_rules(&builder)?;
+//! let rules = generate::prometheus_rules(&builder, Flavor::PrometheusNative)?;
 //! assert!(runbook.contains("## MemoryNearLimit") && rules.contains("HighwaterDeadMan"));
 //! # Ok::<(), highwater::Error>(())
 //! ```
@@ -14,16 +14,19 @@
 //! `examples/dashboards.rs` writes all of it to a folder. Everything is the same text for the same
 //! builder, so that it can be checked in and a change be seen.
 
+mod flavor;
 #[cfg(feature = "generate")]
 mod grafana;
 mod outline;
+mod process_rules;
 mod runbook;
 mod series;
 mod server_rules;
 
+pub use flavor::Flavor;
 #[cfg(feature = "generate")]
-pub use grafana::{Flavor, Grafana, grafana};
-
+pub use grafana::{Grafana, grafana};
+pub use process_rules::process_rules;
 pub use runbook::runbook;
 pub use server_rules::prometheus_rules;
 

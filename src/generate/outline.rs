@@ -1,21 +1,41 @@
 //! What a builder says, as far as what is generated depends on it.
 
+use super::Flavor;
 use crate::{builder::Builder, error::Error, rule::Rule};
 #[cfg(feature = "generate")]
 use crate::{event::Severity, rule::Edge};
+
+/// As much of a name as stays readable in an address, and leaves room in Grafana's 40 characters.
+const LONGEST_SLUG: usize = 24;
 
 /// A service and the rules that run in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Outline {
     pub(crate) service: String,
+    /// `service.namespace`.
+    pub(crate) namespace: Option<String>,
     pub(crate) rules: Vec<Rule>,
     /// Where the runbook can be read.
     pub(crate) runbooks: Option<String>,
+    /// The kinds of sink that are told.
+    pub(crate) sinks: Vec<&'static str>,
+    /// Whether a page is written when an alert fires.
+    pub(crate) pages: bool,
 }
 
 impl Outline {
     pub(crate) fn of(builder: &Builder) -> Result<Self, Error> {
         builder.outline()
+    }
+
+    /// What the [label that tells services apart](Flavor::job) says of this one.
+    pub(crate) fn job(&self, flavor: Flavor) -> String {
+        match (flavor, &self.namespace) {
+            (Flavor::PrometheusNative | Flavor::PrometheusClassic, Some(namespace)) => {
+                format!("{namespace}/{}", self.service)
+            }
+            _ => self.service.clone(),
+        }
     }
 
     /// The rules that are switched on by name, in the order they are first met.
@@ -61,7 +81,8 @@ impl Outline {
         limits
     }
 
-    /// The service's name as part of an address or a file name.
+    /// The service's name as part of an address or a file name. One that has to be changed for
+    /// that ends in a hash of it, so that two services never share a dashboard.
     pub(crate) fn slug(&self) -> String {
         let mut slug = String::new();
         for c in self.service.chars() {
@@ -71,8 +92,18 @@ impl Outline {
                 slug.push('-');
             }
         }
-        slug.truncate(24);
         let slug = slug.trim_end_matches('-');
-        if slug.is_empty() { "service".to_owned() } else { slug.to_owned() }
+        if slug == self.service && slug.len() <= LONGEST_SLUG {
+            return slug.to_owned();
+        }
+        let kept = slug.get(..slug.len().min(LONGEST_SLUG - 9)).unwrap_or_default();
+        let kept = if kept.is_empty() { "service" } else { kept.trim_end_matches('-') };
+        format!("{kept}-{:08x}", fnv1a(&self.service))
     }
+}
+
+/// A hash that stays the same for ever.
+pub(super) fn fnv1a(text: &str) -> u32 {
+    text.bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

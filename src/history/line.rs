@@ -14,6 +14,7 @@ const FOLLOWED: &[(&str, bool)] = &[
     (s::MEMORY_BINDING, false),
     (s::MEMORY_BINDING_UTILIZATION, false),
     (s::MEMORY_TIME_TO_LIMIT, false),
+    (s::MEMORY_RUNWAY, false),
     (s::MEMORY_EVENTS, true),
     (s::PROCESS_MEMORY_USAGE, false),
     (s::PROCESS_MEMORY_SWAP, false),

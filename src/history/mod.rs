@@ -6,8 +6,10 @@
 //! which the oldest are dropped. Bounded: [`MOST_LINES`] lines and [`MOST_TIMINGS`] timed things,
 //! what comes later is counted as left out.
 //!
-//! The tick thread writes, and allocates only when a series is first seen. Whoever reads takes a
-//! [`Clone`] of it under the lock: the tick waits for that no longer than [`PATIENCE`].
+//! The tick thread is the only one that writes, and allocates only when a series is first seen.
+//! Whoever reads takes a [`Clone`] of it under the lock. That holds up what the tick writes, for no
+//! longer than [`PATIENCE`], but not the evidence it reads: a round's figures may be left out,
+//! what an alert carries is not, and what happened is written down at the next round.
 
 mod columns;
 mod line;
@@ -24,7 +26,8 @@ use crate::{
     clock::Moment,
     event::{State, Transition},
     registry::{Frame, Reading, Series, SeriesId},
-    sync::{Arc, Mutex},
+    semconv as s,
+    sync::{Arc, RwLock},
 };
 
 /// How long a column becomes at most: an hour is not seen here, sixteen minutes are.
@@ -37,7 +40,7 @@ const MOST_TRANSITIONS: usize = 64;
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Shared by the tick thread, which writes, and whoever asks.
-pub(crate) type Shared = Arc<Mutex<History>>;
+pub(crate) type Shared = Arc<RwLock<History>>;
 
 #[derive(Debug, Clone)]
 pub(crate) struct History {
@@ -59,11 +62,13 @@ pub(crate) struct Scribe {
     shared: Shared,
     /// By series: whether it is a histogram that is followed.
     wanted: Vec<bool>,
+    /// What happened while a reader held it up; the oldest first.
+    unnoted: VecDeque<Arc<Transition>>,
 }
 
 impl Scribe {
     pub(crate) fn new(shared: Shared) -> Self {
-        Self { shared, wanted: Vec::new() }
+        Self { shared, wanted: Vec::new(), unnoted: VecDeque::new() }
     }
 
     /// Whether a histogram's delta should be in the next frame.
@@ -73,8 +78,9 @@ impl Scribe {
 
     /// Takes a tick in; one that a reader holds up for too long is left out.
     pub(crate) fn observe(&mut self, at: Moment, series: &[Arc<Series>], frame: &Frame) {
-        let wanted = &mut self.wanted;
+        let (wanted, unnoted) = (&mut self.wanted, &mut self.unnoted);
         History::with(&self.shared, |history| {
+            unnoted.drain(..).for_each(|late| history.note(&late));
             for new in series.get(wanted.len()..).unwrap_or_default() {
                 wanted.push(history.meet(new));
             }
@@ -82,9 +88,28 @@ impl Scribe {
         });
     }
 
-    /// Works on what is kept, if no reader holds it up.
-    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut History) -> T) -> Option<T> {
-        History::with(&self.shared, work)
+    /// Takes in what happened: now, or with the next tick if a reader holds it up.
+    pub(crate) fn note(&mut self, transitions: &[Arc<Transition>]) {
+        let unnoted = &mut self.unnoted;
+        for transition in transitions {
+            if unnoted.len() == MOST_TRANSITIONS {
+                unnoted.pop_front();
+            }
+            unnoted.push_back(transition.clone());
+        }
+        History::with(&self.shared, |history| {
+            unnoted.drain(..).for_each(|transition| history.note(&transition));
+        });
+    }
+
+    /// Reads what is kept: other readers do not hold that up.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&History) -> T) -> T {
+        work(&self.shared.read())
+    }
+
+    /// The clock jumped; see [`History::discontinuity`].
+    pub(crate) fn discontinuity(&self) {
+        History::with(&self.shared, History::discontinuity);
     }
 }
 
@@ -102,16 +127,16 @@ impl History {
     }
 
     pub(crate) fn shared(tick: Duration, at: Moment) -> Shared {
-        Arc::new(Mutex::new(Self::new(tick, at)))
+        Arc::new(RwLock::new(Self::new(tick, at)))
     }
 
     /// Works on it if no reader keeps it for longer than it may.
     fn with<T>(shared: &Shared, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
-        Some(work(&mut *shared.try_lock_for(PATIENCE)?))
+        Some(work(&mut *shared.try_write_for(PATIENCE)?))
     }
 
     /// The clock jumped: what was before is no past of what comes.
-    pub(crate) fn discontinuity(&mut self) {
+    fn discontinuity(&mut self) {
         self.columns.clear();
         self.lines.iter_mut().for_each(Line::clear);
         self.timings.iter_mut().for_each(Timing::clear);
@@ -139,11 +164,7 @@ impl History {
 
     /// Takes in what changed.
     pub(crate) fn note(&mut self, transition: &Arc<Transition>) {
-        self.firing.retain(|other| {
-            other.labels != transition.labels
-                || other.rule.name != transition.rule.name
-                || other.rule.group != transition.rule.group
-        });
+        self.firing.retain(|other| !other.is_same_alert(transition));
         if transition.to == State::Firing && self.firing.len() < MOST_TRANSITIONS {
             self.firing.push(transition.clone());
         }
@@ -151,6 +172,17 @@ impl History {
             self.transitions.pop_front();
         }
         self.transitions.push_back(transition.clone());
+    }
+
+    /// Takes it in, if it is not known.
+    pub(crate) fn note_once(&mut self, transition: &Transition) {
+        let same = |known: &Arc<Transition>| {
+            known.is_same_alert(transition)
+                && (known.to, known.at) == (transition.to, transition.at)
+        };
+        if !self.transitions.iter().any(same) {
+            self.note(&Arc::new(transition.clone()));
+        }
     }
 
     /// Whether it is a histogram that is followed from now on.
@@ -218,6 +250,15 @@ impl History {
         let (sum, count) =
             self.lately(line, within).fold((0.0, 0.0), |(sum, n), value| (sum + value, n + 1.0));
         (count > 0.0).then(|| sum / count)
+    }
+
+    /// How long until a memory limit is reached if the growth of this moment goes on: what there is
+    /// before there is a trend. It comes and goes from round to round, so the last of three seconds
+    /// stands; not told beyond ten minutes, when a moment says nothing.
+    pub(crate) fn runway(&self) -> Option<f64> {
+        let line = self.lines_of(s::MEMORY_RUNWAY).next()?;
+        let left = line.now().or_else(|| self.lately(line, 3.0).last())?;
+        (left <= 600.0).then_some(left)
     }
 
     /// How much a line has risen within the last so many seconds, or since it is known, and how

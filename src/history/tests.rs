@@ -137,3 +137,21 @@ fn a_jump_of_the_clock_forgets() {
     assert_eq!(rig.history.columns.len(), 1);
     assert!(rig.history.rise(&rig.history.lines[0], 60.0).is_none());
 }
+
+#[test]
+fn a_reader_holds_up_neither_evidence_nor_what_happened() {
+    let registry = Arc::new(Registry::new(10));
+    let mut collector = Collector::new(registry, at(0));
+    let shared = History::shared(Duration::from_secs(1), at(0));
+    let mut scribe = Scribe::new(shared.clone());
+    let reader = shared.read();
+    scribe.note(&[crate::alert::testing::transition("Held")]);
+    assert!(reader.transitions.is_empty());
+    assert_eq!(scribe.read(|history| history.transitions.len()), 0, "it can be read all the same");
+    drop(reader);
+    collector.collect(at(1));
+    scribe.observe(at(1), collector.series(), collector.frame());
+    let names: Vec<_> = shared.read().transitions.iter().map(|t| t.rule.name.clone()).collect();
+    assert_eq!(names, ["Held".into()]);
+    assert_eq!(shared.read().firing.len(), 1);
+}

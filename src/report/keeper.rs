@@ -113,7 +113,10 @@ impl Keeper {
         // Sorts by time for the next few thousand years.
         let name = format!("{prefix}{:013}-{}.html", at.as_millis(), plain(&transition.rule.name));
         let path = self.directory.join(name);
-        source.report().write_to(&path)?;
+        let mut report = source.report();
+        // The tick may not have come round to writing it down.
+        report.history.note_once(transition);
+        report.write_to(&path)?;
         let ours = |entry: io::Result<fs::DirEntry>| {
             let name = entry.ok()?.file_name().into_string().ok()?;
             (name.starts_with(&prefix) && name.ends_with(".html")).then_some(name)

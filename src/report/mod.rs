@@ -28,23 +28,29 @@ pub use keeper::{Keeper, to};
 use crate::{
     history::{self, History},
     rule::Rule,
-    sync::Arc,
+    sync::{Arc, RwLock},
 };
 
 /// What a page is written from; shared by the handle and whoever writes by itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) service: Arc<str>,
-    pub(crate) rules: Arc<[Rule]>,
+    /// Those that run; others take their place when rule files are read anew.
+    pub(crate) rules: Arc<RwLock<Arc<[Rule]>>>,
     pub(crate) history: history::Shared,
 }
 
 impl Source {
+    pub(crate) fn new(service: &str, rules: &[Rule], history: history::Shared) -> Self {
+        let rules = Arc::new(RwLock::new(Arc::from(rules)));
+        Self { service: Arc::from(service), rules, history }
+    }
+
     pub(crate) fn report(&self) -> Report {
         Report {
             service: self.service.clone(),
-            rules: self.rules.clone(),
-            history: self.history.lock().clone(),
+            rules: self.rules.read().clone(),
+            history: self.history.read().clone(),
             at: SystemTime::now(),
         }
     }

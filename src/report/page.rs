@@ -93,12 +93,11 @@ impl<'a> Page<'a> {
             }
         };
         let class = if over { "well" } else { transition.rule.severity.as_str() };
-        let word = if over { "over" } else { "firing" };
         _ = write!(
             out,
-            r#"<section class="lead {class}" id="lead"><p class="word">{} · {word} {}</p><h1 id="rule">{}</h1><p id="summary">{}</p>"#,
+            r#"<section class="lead {class}" id="lead"><p class="word">{} · {}</p><h1 id="rule">{}</h1><p id="summary">{}</p>"#,
             transition.rule.severity,
-            self.since(transition),
+            if over { self.ended(transition) } else { self.since(transition) },
             Name(&transition.rule.name),
             Text(&transition.summary)
         );
@@ -116,6 +115,8 @@ impl<'a> Page<'a> {
         } else if !transition.description.is_empty() {
             let text = Text(&transition.description);
             _ = write!(out, r#"<p class="do" id="first">{text}</p>"#);
+        } else {
+            out.push_str(r#"<p class="do" id="first"><b>Do this first:</b> read the likely causes and the evidence below. Whoever wrote this rule left no word of what to do: its <code>description</code> would stand here.</p>"#);
         }
         if let Some(runbook) = &transition.rule.runbook {
             _ = write!(out, r#"<p class="dim">Runbook: {}</p>"#, Text(runbook));
@@ -141,10 +142,16 @@ impl<'a> Page<'a> {
         let left = self.history.lines_of(s::MEMORY_TIME_TO_LIMIT).filter_map(Line::now);
         let left = left.min_by(f64::total_cmp);
         let limited = self.history.lines_of(s::MEMORY_LIMIT).any(|line| line.now().is_some());
-        match left {
-            Some(left) => fact("left", "memory limit reached in", "", seconds(left.round())),
-            None if limited => fact("left", "memory limit", "", "not in sight".to_owned()),
-            None => {}
+        // What rises within seconds is no trend yet, and no less near.
+        match (left, self.history.runway()) {
+            (Some(left), _) => fact("left", "memory limit reached in", "", tenths(left)),
+            (None, Some(left)) => {
+                fact("left", "at this moment's growth, memory limit reached in", "", tenths(left));
+            }
+            (None, None) if limited => {
+                fact("left", "memory limit", "", "not in sight".to_owned());
+            }
+            (None, None) => {}
         }
         if let Some(share) = self.history.now(s::MEMORY_BINDING_UTILIZATION) {
             fact("share", "of the memory limit in use", "", percent(share));
@@ -155,13 +162,31 @@ impl<'a> Page<'a> {
         out.push_str("</div>");
     }
 
-    fn since(&self, transition: &Transition) -> String {
-        let since = transition.active_since.unwrap_or(transition.at);
-        let ago = self.report.at.duration_since(since).unwrap_or_default();
+    /// For how long it has been firing, what it was pending before left out.
+    fn since(&self, fired: &Transition) -> String {
+        let ago = self.report.at.duration_since(fired.at).unwrap_or_default();
         if ago.as_secs() == 0 {
-            return "just now".to_owned();
+            return "firing since just now".to_owned();
         }
-        format!("for {}", seconds(ago.as_secs_f64().round()))
+        format!("firing for {}", seconds(ago.as_secs_f64().round()))
+    }
+
+    /// When it ended, and how long it fired.
+    fn ended(&self, fired: &Transition) -> String {
+        let ends = |other: &&Arc<Transition>| {
+            other.from == State::Firing && other.at >= fired.at && other.is_same_alert(fired)
+        };
+        let Some(end) = self.history.transitions.iter().find(ends) else {
+            return "over".to_owned();
+        };
+        let whole = |from: SystemTime, to: SystemTime| {
+            seconds(to.duration_since(from).unwrap_or_default().as_secs_f64().round())
+        };
+        format!(
+            "over since {} ago, fired for {}",
+            whole(end.at, self.report.at),
+            whole(fired.at, end.at)
+        )
     }
 
     /// What else fires.
@@ -270,8 +295,12 @@ impl<'a> Page<'a> {
             let open = if at == 0 { " open" } else { "" };
             _ = write!(out, "<details{open}><summary>{}</summary>", Name(name));
             match advice(name) {
-                Some(Advice { means, look, act, silence, .. }) => {
-                    _ = write!(out, "<p>{}</p><h3>Now</h3><ol>", Prose(means));
+                Some(advice) => {
+                    let Advice { look, act, silence, .. } = advice;
+                    let rules: Vec<_> =
+                        self.report.rules.iter().filter(|rule| rule.name() == *name).collect();
+                    let means = advice.means_with(&rules);
+                    _ = write!(out, "<p>{}</p><h3>Now</h3><ol>", Prose(&means));
                     act.iter().for_each(|step| _ = write!(out, "<li>{}</li>", Prose(step)));
                     out.push_str("</ol><h3>Look at</h3><ul>");
                     look.iter().for_each(|step| _ = write!(out, "<li>{}</li>", Prose(step)));
@@ -303,6 +332,11 @@ impl<'a> Page<'a> {
         let ago = now.wall.duration_since(at).map_or(0.0, |ago: Duration| ago.as_secs_f64());
         now.mono.as_secs_f64() - ago
     }
+}
+
+/// To the second, or below ten to a tenth.
+fn tenths(left: f64) -> String {
+    seconds(if left < 10.0 { (left * 10.0).round() / 10.0 } else { left.round() })
 }
 
 fn utc(at: SystemTime) -> String {

@@ -260,9 +260,6 @@ impl Page<'_> {
     /// Where each alert stood, as far as transitions are remembered.
     pub(super) fn timeline(&self, out: &mut String) {
         let transitions = &self.history.transitions;
-        if transitions.is_empty() {
-            return;
-        }
         /// An alert's lane in the making, and the state it is in since when.
         struct Row<'t> {
             of: &'t Transition,
@@ -272,7 +269,7 @@ impl Page<'_> {
         let mut rows: Vec<Row<'_>> = Vec::new();
         for transition in transitions {
             let at = self.mono_of(transition.at);
-            let known = rows.iter().position(|row| row.of.labels == transition.labels);
+            let known = rows.iter().position(|row| row.of.is_same_alert(transition));
             let known = known.unwrap_or_else(|| {
                 let lane = Lane { name: row_name(transition), spans: Vec::new() };
                 rows.push(Row { of: transition, lane, open: None });
@@ -291,14 +288,22 @@ impl Page<'_> {
                 *open = Some((at, transition.to));
             }
         }
-        let rows: Vec<_> = rows
+        // What began before what is remembered, and still fires, stands first.
+        let long = self.history.firing.iter().filter(|firing| {
+            !transitions.iter().any(|transition| transition.is_same_alert(firing))
+        });
+        let long = long.map(|firing| Lane {
+            name: row_name(firing),
+            spans: vec![span(self.mono_of(firing.at), self.time.1, State::Firing)],
+        });
+        let recent = rows
             .into_iter()
             .map(|Row { mut lane, open, .. }| {
                 lane.spans.extend(open.map(|(since, state)| span(since, self.time.1, state)));
                 lane
             })
-            .filter(|lane| !lane.spans.is_empty())
-            .collect();
+            .filter(|lane| !lane.spans.is_empty());
+        let rows: Vec<_> = long.chain(recent).collect();
         if rows.is_empty() {
             return;
         }

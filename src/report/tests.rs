@@ -1,10 +1,13 @@
+#[path = "../../tests/support/golden.rs"]
+mod golden;
+
 use std::time::Duration;
 
 use super::*;
 use crate::{
     alert::testing::transition,
     clock::Moment,
-    event::{Evidence, Severity, Transition},
+    event::{Evidence, Severity, State, Transition},
     history::Scribe,
     name::Labels,
     registry::{Collector, Registry},
@@ -49,12 +52,8 @@ fn report(name: &str) -> Report {
     let mut rule = (*worse.rule).clone();
     (rule.name, rule.severity) = ("MemoryCritical".into(), Severity::Critical);
     worse.rule = Arc::new(rule);
-    scribe.with(|history| {
-        history.note(&Arc::new(fires));
-        history.note(&Arc::new(worse));
-    });
-    let rules = rule::preset::all(Duration::from_secs(1)).into();
-    let source = Source { service: Arc::from(name), rules, history };
+    scribe.note(&[Arc::new(fires), Arc::new(worse)]);
+    let source = Source::new(name, &rule::preset::all(Duration::from_secs(1)), history);
     Report { at: at(90).wall, ..source.report() }
 }
 
@@ -64,7 +63,7 @@ fn the_first_screen_says_what_why_how_long_and_what_to_do() {
     let lead = &page[page.find("id=\"lead\"").unwrap()..page.find("id=\"memory\"").unwrap()];
     for said in [
         "<h1 id=\"rule\"><bdi>MemoryCritical</bdi></h1>",
-        "critical · firing for 30s",
+        "critical · firing for 10s",
         "<b>Likely:</b> config-store grew",
         "most memory: <bdi>config-store</bdi></span><b>848.8MiB</b>",
         "memory limit reached in </span><b>42s</b>",
@@ -74,6 +73,17 @@ fn the_first_screen_says_what_why_how_long_and_what_to_do() {
     ] {
         assert!(lead.contains(said), "{said:?} is not in {lead}");
     }
+}
+
+/// Of a rule of its own, so that a changed preset is no changed golden file.
+#[test]
+fn the_whole_page_is_as_it_was() {
+    let mut report = report("config-store");
+    let near = rule::alert("MemoryNearLimit")
+        .group("highwater")
+        .when(rule::gauge(s::MEMORY_UTILIZATION).above(0.9));
+    report.rules = Arc::from([near]);
+    golden::check("page.html", &report.html().replace(env!("CARGO_PKG_VERSION"), "VERSION"));
 }
 
 #[test]
@@ -121,16 +131,83 @@ fn nothing_is_fetched() {
 #[test]
 fn a_page_of_nothing_is_a_page() {
     let history = History::shared(Duration::from_secs(1), at(0));
-    let source = Source { service: Arc::from("new"), rules: Arc::from([]), history };
+    let source = Source::new("new", &[], history);
     let page = source.report().html();
     assert!(page.contains("No alert has fired."));
+}
+
+/// A second-long life of a service whose limit has this much runway and trend, as its page says it.
+fn left(runway: f64, trend: Option<f64>) -> String {
+    let registry = Arc::new(Registry::new(100));
+    let mut collector = Collector::new(registry.clone(), at(0));
+    let history = History::shared(Duration::from_secs(1), at(0));
+    let mut scribe = Scribe::new(history.clone());
+    let level = Labels::new([(s::LEVEL, "cgroup")]);
+    registry.gauge(s::MEMORY_LIMIT, &level).set(1e9);
+    registry.gauge(s::MEMORY_RUNWAY, &Labels::empty()).set(runway);
+    if let Some(trend) = trend {
+        registry.gauge(s::MEMORY_TIME_TO_LIMIT, &level).set(trend);
+    }
+    for second in 0..2 {
+        collector.collect(at(second));
+        scribe.observe(at(second), collector.series(), collector.frame());
+    }
+    let page = Source::new("left", &[], history).report().html();
+    let left = &page[page.find("id=\"left\">").unwrap() + 10..];
+    left[..left.find("</div>").unwrap()].replace("<span>", "").replace("</span>", "")
+}
+
+#[test]
+fn memory_that_runs_out_before_there_is_a_trend_is_in_sight() {
+    assert_eq!(left(7.25, None), "at this moment's growth, memory limit reached in <b>7.3s</b>");
+    assert_eq!(left(7.25, Some(42.0)), "memory limit reached in <b>42s</b>");
+    assert_eq!(left(4_000.0, None), "memory limit <b>not in sight</b>", "a moment says nothing");
+    assert_eq!(left(f64::NAN, None), "memory limit <b>not in sight</b>");
+}
+
+#[test]
+fn what_is_over_says_since_when_and_how_long_it_lasted() {
+    let mut report = report("config-store");
+    for firing in report.history.firing.clone() {
+        let mut over = Transition::clone(&firing);
+        (over.from, over.to, over.at) = (State::Firing, State::Inactive, at(85).wall);
+        report.history.note(&Arc::new(over));
+    }
+    let page = report.html();
+    assert!(page.contains("critical · over since 5s ago, fired for 5s</p>"), "{page}");
+    assert!(!page.contains("Also firing"));
+}
+
+#[test]
+fn what_has_fired_for_longer_than_is_remembered_has_a_lane() {
+    let mut report = report("config-store");
+    let mut other = Transition::clone(&transition("Flapping"));
+    other.at = at(89).wall;
+    for _ in 0..100 {
+        report.history.note(&Arc::new(other.clone()));
+    }
+    assert!(report.history.transitions.iter().all(|t| &*t.rule.name == "Flapping"));
+    let page = report.html();
+    let timeline = &page[page.find("id=\"timeline\"").unwrap()..];
+    assert!(timeline.contains("aria-label=\"MemoryCritical critical"), "{timeline}");
+}
+
+#[test]
+fn an_alert_the_tick_has_not_written_down_is_on_its_own_page() {
+    let directory = std::env::temp_dir().join(format!("highwater-late-{}", std::process::id()));
+    let source = Source::new("late", &[], History::shared(Duration::from_secs(1), at(0)));
+    assert!(to(&directory).sink(source).deliver(&[transition("JustNow")]));
+    let page = std::fs::read_dir(&directory).unwrap().next().unwrap().unwrap().path();
+    let page = std::fs::read_to_string(page).unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert!(page.contains("<h1 id=\"rule\"><bdi>JustNow</bdi></h1>"), "{page}");
 }
 
 #[test]
 fn pages_are_kept_to_the_last_few_and_not_too_often() {
     let directory = std::env::temp_dir().join(format!("highwater-keeper-{}", std::process::id()));
     let history = History::shared(Duration::from_secs(1), at(0));
-    let source = Source { service: Arc::from("a/b"), rules: Arc::from([]), history };
+    let source = Source::new("a/b", &[], history);
     let firing = |second, severity| {
         let mut fires = Transition::clone(&transition("../../Full"));
         let mut rule = (*fires.rule).clone();

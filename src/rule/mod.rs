@@ -89,7 +89,7 @@ pub use crate::event::Owner;
 pub(crate) use crate::window::DEFAULT_BUDGET;
 pub(crate) use declared::Declared;
 pub(crate) use evaluator::{Evaluator, Status};
-pub(crate) use export::{Catalog, export};
+pub(crate) use export::{Catalog, KNOWN, Scope, export};
 #[cfg(feature = "generate")]
 pub(crate) use outline::Edge;
 #[cfg(feature = "rule-files")]

@@ -2,9 +2,8 @@
 
 use super::{
     builder::Rule,
-    expr::{BinaryOp, Expr},
+    expr::{BinaryOp, Expr, Function},
 };
-#[cfg(feature = "generate")]
 use crate::name::Unit;
 
 /// A value of a metric past which a rule holds.
@@ -25,6 +24,28 @@ impl Rule {
     /// The unit of its value, as far as it is known before there are samples.
     pub(crate) fn unit(&self) -> Unit {
         self.condition.as_ref().map_or(Unit::NONE, |condition| condition.quantity().unit())
+    }
+
+    /// The metrics it is about.
+    #[cfg(test)]
+    pub(crate) fn metrics(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        let conditions = self.condition.iter();
+        conditions.for_each(|condition| {
+            condition.raise().walk(&mut |expr| {
+                if let Expr::Select(selector) | Expr::Range(selector, _) = expr {
+                    names.extend(selector.name.clone());
+                }
+            });
+        });
+        names
+    }
+
+    /// What its first comparison compares with, and in what.
+    pub(crate) fn threshold(&self) -> Option<(f64, Unit)> {
+        let condition = self.condition.as_ref()?;
+        let value = super::export::threshold(&condition.raise())?;
+        Some((value, super::export::Catalog::new().unit_of(condition)))
     }
 
     /// The values this metric itself is compared with where the rule holds. What is only asked
@@ -51,7 +72,10 @@ fn gather(expr: &Expr, metric: &str, edges: &mut Vec<Edge>) {
         _ => return,
     };
     if let (Expr::Number(value), true) = (&binary.right, keeps(&binary.left, metric)) {
-        edges.push(Edge { value: *value, above });
+        let edge = Edge { value: *value, above };
+        if !edges.contains(&edge) {
+            edges.push(edge);
+        }
     }
 }
 
@@ -61,6 +85,32 @@ fn keeps(expr: &Expr, metric: &str) -> bool {
         Expr::Select(selector) => selector.name.as_deref() == Some(metric),
         Expr::Aggregate(aggregate) if aggregate.op.keeps_unit() => keeps(&aggregate.of, metric),
         Expr::Binary(binary) if binary.op.is_set() => keeps(&binary.left, metric),
+        // A quantile is in what was recorded, however that was counted.
+        Expr::Call(Function::HistogramQuantile, arguments) => {
+            arguments.get(1).is_some_and(|of| selects(of, metric))
+        }
+        Expr::Call(
+            Function::MinOverTime
+            | Function::MaxOverTime
+            | Function::AvgOverTime
+            | Function::LastOverTime
+            | Function::QuantileOverTime,
+            arguments,
+        ) => arguments.last().is_some_and(|of| selects(of, metric)),
         _ => false,
     }
+}
+
+/// Whether it is about nothing but this metric.
+fn selects(expr: &Expr, metric: &str) -> bool {
+    let (mut found, mut only) = (false, true);
+    expr.walk(&mut |expr| match expr {
+        Expr::Select(selector) | Expr::Range(selector, _) => {
+            found = true;
+            only &= selector.name.as_deref() == Some(metric);
+        }
+        Expr::Recorded(_) => only = false,
+        _ => {}
+    });
+    found && only
 }

@@ -1,13 +1,15 @@
 // Opens a page in headless Chromium, at desktop and phone size, light and dark:
-//   node look.mjs PAGE.html PICTURES   (NODE_PATH or ./node_modules with playwright-core; CHROMIUM names the browser)
-// Fails on a console error, a request to anywhere, a chart without extent, or a page wider than its window; prints what
-// the first screen of a phone says.
+//   node look.mjs PAGE.html PICTURES [ID=PATTERN…]
+// PLAYWRIGHT names the directory whose node_modules have playwright-core; CHROMIUM the browser.
+// Fails on a console error, a request to anywhere, a chart without extent, a line that does not end where its figure is,
+// a page wider than its window, and where the element of an ID does not say what PATTERN wants; prints what the first
+// screen of a phone says.
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 
-const [page_file, pictures] = process.argv.slice(2);
+const [page_file, pictures, ...expected] = process.argv.slice(2);
 const require = createRequire(path.join(process.env.PLAYWRIGHT ?? process.cwd(), 'x.js'));
 const { chromium } = require('playwright-core');
 mkdirSync(pictures, { recursive: true });
@@ -33,10 +35,26 @@ for (const [size, viewport] of Object.entries({ desktop: { width: 1280, height: 
         return { text: element.innerText, bottom: box.bottom };
       };
       const paths = [...document.querySelectorAll('svg path')];
-      const flat = paths.filter((path) => { const box = path.getBBox(); return box.width + box.height === 0; }).length;
+      // A chart shows something: a line with a length, or a cell.
+      const extent = (shape) => { const box = shape.getBBox(); return box.width + box.height; };
+      const empty = [...document.querySelectorAll('figure svg')]
+        .filter((svg) => ![...svg.querySelectorAll('path, rect')].some((shape) => extent(shape) > 0))
+        .map((svg) => svg.getAttribute('aria-label'));
+      // A line ends at the height of the figure it ends with.
+      let checked = 0;
+      const astray = [];
+      for (const path of document.querySelectorAll('svg[data-most] path[class^=c]')) {
+        const most = Number(path.closest('svg').dataset.most);
+        const last = Number(path.dataset.last);
+        const y = Number(path.getAttribute('d').split(' ').at(-1));
+        const height = path.closest('svg').viewBox.baseVal.height;
+        const wanted = height * (1 - Math.min(1, Math.max(0, last / most)));
+        checked += 1;
+        if (!(Math.abs(y - wanted) < 0.2)) astray.push(`${path.dataset.name}: ${last} of ${most} at ${y} of ${height}`);
+      }
       return {
         ids: Object.fromEntries(['rule', 'summary', 'cause', 'eater', 'left', 'first'].map((id) => [id, seen(id)])),
-        paths: paths.length, flat, rects: document.querySelectorAll('svg rect').length,
+        paths: paths.length, empty, checked, astray, rects: document.querySelectorAll('svg rect').length,
         wide: document.documentElement.scrollWidth, window: window.innerWidth, height: window.innerHeight,
         scripts: document.scripts.length, background: getComputedStyle(document.body).backgroundColor,
       };
@@ -44,6 +62,14 @@ for (const [size, viewport] of Object.entries({ desktop: { width: 1280, height: 
     if (found.wide > found.window) wrong.push(`${at}: ${found.wide} px wide in a window of ${found.window}`);
     if (found.scripts) wrong.push(`${at}: ${found.scripts} scripts`);
     if (found.paths + found.rects === 0) wrong.push(`${at}: nothing is drawn`);
+    for (const title of found.empty) wrong.push(`${at}: the chart ${title} is empty`);
+    for (const line of found.astray) wrong.push(`${at}: a line astray: ${line}`);
+    if (!found.checked) wrong.push(`${at}: no line could be checked against its data`);
+    for (const pair of expected) {
+      const [id, pattern] = [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)];
+      const text = found.ids[id]?.text ?? '';
+      if (!new RegExp(pattern).test(text)) wrong.push(`${at}: #${id} says ${JSON.stringify(text)}, not ${pattern}`);
+    }
     for (const id of ['rule', 'eater', 'left', 'first']) {
       const what = found.ids[id];
       if (!what) wrong.push(`${at}: no #${id}`);

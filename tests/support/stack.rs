@@ -213,6 +213,14 @@ impl Victoria {
         series_of(&answer.unwrap_or_else(|| panic!("no answer to {promql}")))
     }
 
+    /// The labels of the series that match between two times (Unix seconds).
+    pub fn series(&self, selector: &str, from: f64, to: f64) -> Vec<serde_json::Value> {
+        self.get("/internal/force_flush", &[]).expect("a flush");
+        let (from, to) = (from.to_string(), to.to_string());
+        let query = [("match[]", selector), ("start", &from), ("end", &to)];
+        listed(&self.get("/api/v1/series", &query).expect("an answer"))
+    }
+
     /// The raw samples of all series that match, as (Unix milliseconds, value).
     pub fn samples(&self, selector: &str) -> Vec<(i64, f64)> {
         self.get("/internal/force_flush", &[]).expect("a flush");
@@ -273,7 +281,14 @@ impl Rotel {
     }
 }
 
-/// How many series a range query has data for, by the answer's text.
+/// What `/api/v1/series` lists.
+fn listed(answer: &str) -> Vec<serde_json::Value> {
+    let answer: serde_json::Value = serde_json::from_str(answer).expect("JSON");
+    assert_eq!(answer["status"], "success", "{answer}");
+    answer["data"].as_array().expect("a list").clone()
+}
+
+/// How many series a query has data for, by the answer's text.
 fn series_of(answer: &str) -> usize {
     let answer: serde_json::Value = serde_json::from_str(answer).expect("JSON");
     assert_eq!(answer["status"], "success", "{answer}");
@@ -349,12 +364,31 @@ impl Prometheus {
         format!("http://127.0.0.1:{}/v1/metrics", self.otlp)
     }
 
+    /// Where it is asked.
+    pub fn base(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// For how many series an expression has data between two times (Unix seconds).
     pub fn range(&self, promql: &str, from: f64, to: f64) -> usize {
         let (from, to) = (from.to_string(), to.to_string());
         let query = [("query", promql), ("start", &from), ("end", &to), ("step", "1s")];
         let answer = get(self.port, "/api/v1/query_range", &query);
         series_of(&answer.unwrap_or_else(|| panic!("no answer to {promql}")))
+    }
+
+    /// For how many series an expression has data at a time (Unix seconds).
+    pub fn instant(&self, promql: &str, at: f64) -> usize {
+        let answer =
+            get(self.port, "/api/v1/query", &[("query", promql), ("time", &at.to_string())]);
+        series_of(&answer.unwrap_or_else(|| panic!("no answer to {promql}")))
+    }
+
+    /// The labels of the series that match between two times (Unix seconds).
+    pub fn series(&self, selector: &str, from: f64, to: f64) -> Vec<serde_json::Value> {
+        let (from, to) = (from.to_string(), to.to_string());
+        let query = [("match[]", selector), ("start", &from), ("end", &to)];
+        listed(&get(self.port, "/api/v1/series", &query).expect("an answer"))
     }
 }
 

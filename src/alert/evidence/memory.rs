@@ -27,6 +27,9 @@ pub(super) fn gather(level: Option<&str>, history: &History, evidence: &mut Evid
     if let Some(left) = of_level(s::MEMORY_TIME_TO_LIMIT) {
         let text = format!("the limit is reached in {} at this rate", seconds(left));
         evidence.fact("memory.time_to_limit", &level, left, Unit::SECONDS, text);
+    } else if let Some(left) = history.runway() {
+        let text = format!("a limit is reached in {} at the growth of this moment", seconds(left));
+        evidence.fact("memory.runway", "", left, Unit::SECONDS, text);
     }
     let process = history.line(s::PROCESS_MEMORY_USAGE, "", "");
     let resident = process.and_then(Line::now);

@@ -53,7 +53,7 @@ impl Rig {
         rule.expression = expression.to_owned();
         about.rule = Arc::new(rule);
         about.labels = Labels::new(labels.iter().copied());
-        self.scribe.with(|history| gather(&about, history)).flatten()
+        self.scribe.read(|history| gather(&about, history))
     }
 }
 
@@ -108,6 +108,22 @@ fn the_component_that_grew_is_named_first_with_its_figures() {
     );
     assert_eq!(likeliest.weight, 1.0);
     assert!(evidence.causes.iter().any(|cause| cause.text.starts_with("cache holds 50%")));
+}
+
+#[test]
+fn without_a_trend_the_growth_of_the_moment_says_how_long() {
+    let mut rig = Rig::new();
+    rig.gauge(s::MEMORY_RUNWAY, &[]).set(42.0);
+    rig.tick(0);
+    let evidence = rig.evidence("highwater.memory.utilization > 0.8", &[]).unwrap();
+    let said = "a limit is reached in 42s at the growth of this moment";
+    assert_eq!(fact(&evidence, "memory.runway"), said);
+    let level = [(s::LEVEL, "cgroup")];
+    rig.gauge(s::MEMORY_BINDING, &level).set(1.0);
+    rig.gauge(s::MEMORY_TIME_TO_LIMIT, &level).set(90.0);
+    rig.tick(1);
+    let evidence = rig.evidence("highwater.memory.utilization > 0.8", &level).unwrap();
+    assert!(evidence.facts.iter().all(|fact| fact.key != "memory.runway"), "a trend says more");
 }
 
 #[test]
@@ -318,7 +334,7 @@ fn an_end_needs_no_evidence() {
     let rig = Rig::new();
     let mut over = Transition::clone(&transition("Over"));
     over.to = State::Inactive;
-    assert!(rig.scribe.with(|history| gather(&over, history)).flatten().is_none());
+    assert!(rig.scribe.read(|history| gather(&over, history)).is_none());
 }
 
 #[test]

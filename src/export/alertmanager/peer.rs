@@ -68,24 +68,7 @@ impl Plan {
 
     fn json(&self, labels: &Labels, alert: &Alert, now: SystemTime) -> Value {
         let told = &alert.told;
-        let runbook = told.rule.runbook.as_deref().unwrap_or_default();
-        let likely = told.evidence.as_ref().and_then(|evidence| evidence.likeliest());
-        let likely = likely.map_or("", |cause| cause.text.as_str());
-        let given = told.annotations.iter().map(|(key, text)| (naming::label(key), text));
-        let ours = [
-            ("summary", told.summary.as_str()),
-            ("description", told.description.as_str()),
-            ("runbook_url", runbook),
-        ];
-        let ours = ours.into_iter().map(|(key, text)| (key.into(), text));
-        // Of one name the last one counts.
-        let annotations: Map<String, Value> = [("likely_cause".into(), likely)]
-            .into_iter()
-            .chain(given)
-            .chain(ours)
-            .filter(|(_, text)| !text.is_empty())
-            .map(|(key, text): (std::borrow::Cow<'_, str>, _)| (key.into_owned(), text.into()))
-            .collect();
+        let annotations = annotations(told);
         let labels: Map<String, Value> =
             labels.iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
         // An end before the start is refused.
@@ -101,6 +84,28 @@ impl Plan {
         }
         json
     }
+}
+
+/// What is said of it; the likeliest cause is all of the evidence that fits beside a summary.
+fn annotations(told: &Transition) -> Map<String, Value> {
+    let runbook = told.rule.runbook.as_deref().unwrap_or_default();
+    let likely = told.evidence.as_ref().and_then(|evidence| evidence.likeliest());
+    let likely = likely.map_or("", |cause| cause.text.as_str());
+    let given = told.annotations.iter().map(|(key, text)| (naming::label(key), text));
+    let ours = [
+        ("summary", told.summary.as_str()),
+        ("description", told.description.as_str()),
+        ("runbook_url", runbook),
+    ];
+    let ours = ours.into_iter().map(|(key, text)| (key.into(), text));
+    // Of one name the last one counts.
+    [("likely_cause".into(), likely)]
+        .into_iter()
+        .chain(given)
+        .chain(ours)
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(key, text): (std::borrow::Cow<'_, str>, _)| (key.into_owned(), text.into()))
+        .collect()
 }
 
 #[derive(Debug)]
@@ -397,5 +402,15 @@ mod tests {
         assert_eq!(peer.next_batch(later), odd);
         peer.taken(&odd, later);
         assert!(peer.alerts.values().all(|alert| !alert.refused));
+    }
+
+    #[test]
+    fn the_likeliest_cause_goes_along() {
+        let told = annotations(&crate::alert::testing::explained("Full"));
+        assert_eq!(told["likely_cause"], "the store \"grew\"");
+        assert_eq!(told["summary"], "90% in use");
+        assert_eq!(told["runbook_url"], "https://runbook");
+        let plain = annotations(&transition("Full"));
+        assert!(!plain.contains_key("likely_cause"), "what is not known is not said");
     }
 }

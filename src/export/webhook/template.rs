@@ -284,6 +284,17 @@ mod tests {
     }
 
     #[test]
+    fn evidence_is_filled_in() {
+        let told = testing::explained("Full");
+        assert_eq!(
+            filled(r#"{"why": "{{ causes }}", "seen": "{{ evidence }}"}"#, &told),
+            json!({"why": ["the store \"grew\""], "seen": ["store holds 9MiB", "cache holds 1MiB"]})
+        );
+        assert_eq!(filled(DEFAULT, &told)["causes"][0], "the store \"grew\"");
+        assert_eq!(filled(DEFAULT, &testing::transition("Full"))["evidence"], Value::Null);
+    }
+
+    #[test]
     fn mistakes_name_what_is_allowed() {
         let wrong = |text| Template::parse(text).unwrap_err();
         assert!(wrong("{").contains("JSON"));

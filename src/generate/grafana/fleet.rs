@@ -22,10 +22,10 @@ impl Drawing<'_> {
         let d = self.dialect;
         let instance = d.instance();
         let by = format!("by ({instance})");
-        let firing = format!("count {by} ({} == 4)", d.of(s::ALERT_STATE));
+        let firing = format!("count {by} ({} == 4)", d.latest(s::ALERT_STATE));
         vec![
             Panel::new(Kind::Stat, "Instances", "short", "Instances that report.")
-                .query(format!("count(max {by} ({}))", d.of(s::PROCESS_UPTIME)), "instances")
+                .query(format!("count(max {by} ({}))", d.latest(s::PROCESS_UPTIME)), "instances")
                 .steps(vec![(BLUE, None)])
                 .no_value("none"),
             Panel::new(
@@ -52,7 +52,7 @@ impl Drawing<'_> {
                 "s",
                 "The least time to a memory limit anywhere.",
             )
-            .query(format!("min({})", d.of(s::MEMORY_TIME_TO_LIMIT)), "left")
+            .query(d.time_to_limit(), "left")
             .steps(vec![(RED, None), (ORANGE, Some(120.0)), (GREEN, Some(600.0))])
             .no_value("no trend"),
             Panel::new(Kind::Stat, "p99 of all queries", "s", "Over all instances together.")

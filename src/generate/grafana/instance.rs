@@ -60,9 +60,9 @@ impl Drawing<'_> {
                 Kind::Stat,
                 "Time to the limit",
                 "s",
-                "When the limit is reached if memory goes on growing as of late. Without a trend there is no such time, and that is good.",
+                "When the limit is reached if memory goes on growing as of late; before that is a trend, at the growth of the moment. Without either there is no such time, and that is good.",
             )
-            .query(format!("min({})", d.of(s::MEMORY_TIME_TO_LIMIT)), "left")
+            .query(d.time_to_limit(), "left")
             .steps(vec![(RED, None), (ORANGE, Some(120.0)), (GREEN, Some(600.0))])
             .no_value("no trend"),
             Panel::new(
@@ -71,7 +71,7 @@ impl Drawing<'_> {
                 "short",
                 "Alerts that fire now, as the process itself judges.",
             )
-            .query(format!("count({} == 4) or vector(0)", d.of(s::ALERT_STATE)), "firing")
+            .query(format!("count({} == 4) or vector(0)", d.latest(s::ALERT_STATE)), "firing")
             .steps(vec![(GREEN, None), (RED, Some(1.0))]),
             Panel::new(
                 Kind::Stat,
@@ -228,9 +228,11 @@ impl Drawing<'_> {
                 Kind::Lines,
                 "Time to the limit, by level",
                 "s",
-                "Foreseen from a robust trend; a gap is no trend.",
+                "Foreseen from a robust trend; a gap is no trend. Dashed, what the growth of the moment alone would say.",
             )
             .query(format!("min by (level) ({})", d.of(s::MEMORY_TIME_TO_LIMIT)), "{{level}}")
+            .query(format!("min({}) < 3600", d.of(s::MEMORY_RUNWAY)), "at this moment's growth")
+            .dashed("/^at this/")
             .steps(self.steps_of(s::MEMORY_TIME_TO_LIMIT))
             .between(Some(0.0), None),
             Panel::new(

@@ -15,43 +15,11 @@ use self::{
     panel::{datasource, link},
     promql::Dialect,
 };
-use super::{File, outline::Outline};
+use super::{File, Flavor, outline::Outline};
 use crate::{builder::Builder, error::Error, semconv as s};
 
 /// The version of the classic format: what Grafana 12 and 13 write.
 const SCHEMA_VERSION: u32 = 42;
-
-/// Which server answers the panels' queries: it decides what labels and histograms look like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Flavor {
-    /// Prometheus over OTLP, with native histograms, as highwater pushes them by default.
-    #[default]
-    PrometheusNative,
-    /// Prometheus with classic buckets, as `otlp::…` pushes them when told to.
-    PrometheusClassic,
-    /// VictoriaMetrics over OTLP, started with `-opentelemetry.usePrometheusNaming`.
-    VictoriaMetrics,
-}
-
-impl Flavor {
-    /// All of them.
-    pub const ALL: [Self; 3] =
-        [Self::PrometheusNative, Self::PrometheusClassic, Self::VictoriaMetrics];
-
-    /// Its name in paths.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::PrometheusNative => "prometheus",
-            Self::PrometheusClassic => "prometheus-classic",
-            Self::VictoriaMetrics => "victoriametrics",
-        }
-    }
-
-    fn is_native(self) -> bool {
-        self == Self::PrometheusNative
-    }
-}
 
 /// The dashboards of what a builder would run; see [`grafana`].
 #[derive(Debug, Clone)]
@@ -177,6 +145,7 @@ impl Drawing<'_> {
     fn variables(&self) -> Vec<Value> {
         let d = self.dialect;
         let chosen = crate::generate::series::server_name(s::PROCESS_UPTIME);
+        let job = self.outline.job(d.flavor);
         let mut list = vec![json!({
             "name": "datasource",
             "label": "Data source",
@@ -194,7 +163,7 @@ impl Drawing<'_> {
             "job",
             "job",
             &format!("label_values({chosen}, {})", d.job()),
-            json!({ "selected": true, "text": [self.outline.service], "value": [self.outline.service] }),
+            json!({ "selected": true, "text": [job], "value": [job] }),
         ));
         if !d.fleet {
             let all = json!({ "selected": true, "text": ["All"], "value": ["$__all"] });
@@ -248,11 +217,14 @@ impl Drawing<'_> {
                 "useValueForTime": false,
             }));
         };
-        let began = format!("{state} == 4 unless {state} offset 15s == 4");
+        // Asked at steps of an interval, which grows as one zooms out: each looks back to the last.
+        let before = format!("{state} offset $__interval == 4");
+        let within = format!("max_over_time({state}[$__interval]) == 4");
+        let began = format!("{within} unless {before}");
         add("Alert fires", "red", began, "{{alertname}} fires");
-        let ended = format!("{state} != 4 and {state} offset 15s == 4");
+        let ended = format!("{state} != 4 and ({before} or {state} != 4 and {within})");
         add("Alert ends", "green", ended, "{{alertname}} is over");
-        let restart = format!("{} < 15", d.of(s::PROCESS_UPTIME));
+        let restart = format!("{} < $__interval_ms / 1000", d.of(s::PROCESS_UPTIME));
         add("Start", "blue", restart, "the service starts");
         list
     }

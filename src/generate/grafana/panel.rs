@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 /// What is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// One number, with its course behind it.
+    /// One number.
     Stat,
     Lines,
     /// Lines one upon the other.
@@ -74,7 +74,8 @@ impl Panel {
 
     /// An expression and what its lines are called.
     pub(super) fn query(mut self, expr: String, legend: &str) -> Self {
-        let instant = self.kind == Kind::Table;
+        // What is, not what was: over a range, a tile would show a value that ended as the present.
+        let instant = matches!(self.kind, Kind::Table | Kind::Stat);
         let format = match self.kind {
             Kind::Table => "table",
             Kind::Heatmap => "heatmap",
@@ -260,7 +261,6 @@ impl Panel {
             Kind::States => json!({
                 "fillOpacity": 80,
                 "lineWidth": 0,
-                "spanNulls": false,
                 "hideFrom": { "tooltip": false, "legend": false, "viz": false },
             }),
             Kind::Heatmap => json!({
@@ -281,7 +281,7 @@ impl Panel {
         });
         match self.kind {
             Kind::Stat => json!({
-                "graphMode": "area",
+                "graphMode": "none",
                 "colorMode": "background",
                 "justifyMode": "auto",
                 "textMode": if self.names { "value_and_name" } else { "auto" },
@@ -333,10 +333,7 @@ impl Panel {
 
 /// FNV-1a, within what Grafana takes for an id.
 pub(super) fn id_of(title: &str) -> u32 {
-    let hash = title
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    hash % 1_000_000 + 1
+    crate::generate::outline::fnv1a(title) % 1_000_000 + 1
 }
 
 pub(super) fn datasource() -> Value {

@@ -1,7 +1,7 @@
 //! The expressions of panels, for each kind of server.
 
 use super::Flavor;
-use crate::{generate::series::server_name, rule::naming};
+use crate::{generate::series::server_name, rule::naming, semconv as s};
 
 /// How a server spells things.
 #[derive(Debug, Clone, Copy)]
@@ -14,17 +14,11 @@ pub(super) struct Dialect {
 impl Dialect {
     /// The labels that tell services and instances apart.
     pub(super) fn job(self) -> &'static str {
-        match self.flavor {
-            Flavor::VictoriaMetrics => "service_name",
-            _ => "job",
-        }
+        self.flavor.job()
     }
 
     pub(super) fn instance(self) -> &'static str {
-        match self.flavor {
-            Flavor::VictoriaMetrics => "service_instance_id",
-            _ => "instance",
-        }
+        self.flavor.instance()
     }
 
     fn braces(self, more: &str) -> String {
@@ -44,6 +38,25 @@ impl Dialect {
 
     pub(super) fn of(self, name: &str) -> String {
         self.of_with(name, "")
+    }
+
+    /// The last value of a gauge, not older than what a rate looks at: where nobody tells a server
+    /// that a series has ended, it would go on showing the last for five minutes.
+    pub(super) fn latest(self, name: &str) -> String {
+        format!("last_over_time({}[$__rate_interval])", self.of(name))
+    }
+
+    /// When a memory limit is reached: by the trend, or, before there is one and with half of it
+    /// gone, at the growth of the moment.
+    pub(super) fn time_to_limit(self) -> String {
+        format!(
+            "min({}) or min({} and on ({}, {}) {} > 0.5)",
+            self.latest(s::MEMORY_TIME_TO_LIMIT),
+            self.latest(s::MEMORY_RUNWAY),
+            self.job(),
+            self.instance(),
+            self.latest(s::MEMORY_BINDING_UTILIZATION),
+        )
     }
 
     /// How fast a counter grows, a second.

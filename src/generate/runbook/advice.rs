@@ -1,11 +1,17 @@
 //! What to do about each preset rule, in the words of someone who has been woken by it.
 
+use super::server::SERVER;
+use crate::{
+    event::Severity,
+    rule::{Rule, readable},
+};
+
 /// One section of the runbook.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Advice {
     pub(crate) rule: &'static str,
-    /// What it means.
-    pub(crate) means: &'static str,
+    /// What it means; see [`Self::means_with`].
+    pub(super) means: &'static str,
     /// What to look at, most telling first.
     pub(crate) look: &'static [&'static str],
     /// What to do now, in this order; the first is safe without having understood anything.
@@ -14,15 +20,42 @@ pub(crate) struct Advice {
     pub(crate) silence: &'static str,
 }
 
-/// The advice for a preset rule.
+impl Advice {
+    /// What it means, with the figures of the rules of this name: `{warning}` and `{critical}` stand
+    /// for what they compare with.
+    pub(crate) fn means_with(&self, rules: &[&Rule]) -> String {
+        let figure = |severity: Severity| {
+            let of = rules.iter().find(|rule| rule.severity_level() == severity);
+            let threshold = |rule: &&Rule| rule.threshold();
+            // A rule that took a preset's place may have another severity.
+            let (value, unit) = of.or(rules.first()).and_then(threshold)?;
+            Some(readable(Some(value), &unit))
+        };
+        let mut text = self.means.to_owned();
+        for severity in [Severity::Warning, Severity::Critical] {
+            let place = format!("{{{severity}}}");
+            if text.contains(&place) {
+                let figure = figure(severity);
+                text = text.replace(&place, figure.as_deref().unwrap_or("much"));
+            }
+        }
+        text
+    }
+}
+
+/// The advice for a preset rule, or one of those for a server.
 pub(crate) fn advice(rule: &str) -> Option<&'static Advice> {
-    ADVICE.iter().find(|advice| advice.rule == rule)
+    all().find(|advice| advice.rule == rule)
+}
+
+pub(super) fn all() -> impl Iterator<Item = &'static Advice> {
+    ADVICE.iter().chain(SERVER)
 }
 
 const ADVICE: &[Advice] = &[
     Advice {
         rule: "MemoryNearLimit",
-        means: "More than 85% of a memory limit that binds this process has been in use for a minute, page cache and what else the kernel can take back left out. Nothing has failed yet: this is the time in which something can still be done in daylight manners.",
+        means: "More than {warning} of a memory limit that binds this process has been in use for longer than a peak lasts, page cache and what else the kernel can take back left out. Nothing has failed yet: this is the time in which something can still be done in daylight manners.",
         look: &[
             "The evidence in the alert: which component holds most, which one grew, and whether the limit has a time.",
             "Panels *By component* and *Memory against its limit*: a line that climbs is a leak or a queue; a step is a deploy, a job or a tenant; a plateau below the limit is a cache that filled as it was meant to.",
@@ -33,11 +66,11 @@ const ADVICE: &[Advice] = &[
             "If nothing named grew, look at what the process does that no component states, and at the allocator: give it a component later, today compare with the last deploy.",
             "Add an instance or raise the limit if the growth is honest demand. A raised limit buys time and hides a leak: write down who raised it and until when.",
         ],
-        silence: "While a known load runs whose peak is known to fit, for as long as it runs. Never because it is always on: then raise the threshold for this service with `HIGHWATER_RULES=MemoryNearLimit.threshold=0.9` and say why.",
+        silence: "While a known load runs whose peak is known to fit, for as long as it runs. Never because it is always on: then raise the threshold for this service with `HIGHWATER_RULES=MemoryNearLimit.threshold=…` and say why.",
     },
     Advice {
         rule: "MemoryCritical",
-        means: "More than 95% of a binding memory limit is in use. The kernel kills at 100%, and what it kills loses all requests in flight. You have seconds to minutes.",
+        means: "More than {critical} of a binding memory limit is in use, or little less and it will be within seconds. The kernel kills at 100%, and what it kills loses all requests in flight. You have seconds to minutes.",
         look: &[
             "Nothing, before you acted.",
             "Then the evidence: the component at the top of the list is what you have to shrink.",
@@ -140,7 +173,7 @@ const ADVICE: &[Advice] = &[
     },
     Advice {
         rule: "QueryErrorShare",
-        means: "More than 5% of the calls of a query fail (critical: more than half), over five minutes and still over the last one. Cancelled calls do not count.",
+        means: "More than {warning} of the calls of a query fail (critical: more than {critical}), over five minutes and still over the last one. Cancelled calls do not count.",
         look: &[
             "*Failures by type*: connection errors, time-outs and errors of the server have different owners.",
             "Whether one query fails or all of them: one is a statement or its data, all are the way to the database.",
@@ -201,7 +234,7 @@ const ADVICE: &[Advice] = &[
     },
     Advice {
         rule: "FileDescriptorExhaustion",
-        means: "More than 80% of the file descriptors this process may have are open (critical: 95%). At the limit accepting connections, opening files and DNS all fail, in ways that look like anything else.",
+        means: "More than {warning} of the file descriptors this process may have are open (critical: {critical}). At the limit accepting connections, opening files and DNS all fail, in ways that look like anything else.",
         look: &[
             "`ls -l /proc/PID/fd | awk '{print $NF}' | sed 's/[0-9]\\+//g' | sort | uniq -c | sort -rn | head`: by type.",
             "`ss -tanp | grep pid=PID | awk '{print $1}' | sort | uniq -c`: sockets in CLOSE-WAIT mean a leak, not traffic.",
@@ -216,7 +249,7 @@ const ADVICE: &[Advice] = &[
     },
     Advice {
         rule: "ThreadExplosion",
-        means: "More than 80% of the threads this group may have exist. At the limit, starting a thread fails: runtimes panic, and so do libraries that never expected it.",
+        means: "More than {warning} of the threads this group may have exist. At the limit, starting a thread fails: runtimes panic, and so do libraries that never expected it.",
         look: &[
             "`ps -L -o comm= -p PID | sort | uniq -c | sort -rn | head`: threads by name.",
             "A full pool of blocking threads means that a dependency is slow.",
@@ -261,7 +294,7 @@ const ADVICE: &[Advice] = &[
         means: "highwater itself lacks resources: a round takes more than a fifth of its interval, rounds are missed, or values are dropped. What it does not say may then mean nothing.",
         look: &[
             "The label `cause`: `slow_tick`, `missed_ticks` or `drops`; for drops, the reason.",
-            "*A round of highwater* and *Series*: a metric with ever new label values makes every round dearer.",
+            "*A round of highwater* and *Series, silences, mistakes*: a metric with ever new label values makes every round dearer.",
             "Whether the process is throttled or starved of CPU.",
         ],
         act: &[

@@ -24,8 +24,10 @@ impl Part {
     }
 }
 
-pub(super) fn rewrite(expr: Expr, catalog: &Catalog) -> Expr {
-    let go = |expr| rewrite(expr, catalog);
+/// `bucket` is the label that tells a histogram's buckets apart.
+pub(super) fn rewrite(expr: Expr, catalog: &Catalog, bucket: &str) -> Expr {
+    let go = |expr| rewrite(expr, catalog, bucket);
+    let take = |expr, part, catalog| take(expr, part, catalog, bucket);
     match expr {
         Expr::Call(function, mut arguments) => {
             let part = match function {
@@ -96,7 +98,8 @@ fn mentions_le(expr: &Expr) -> bool {
 }
 
 /// One of its series in place of every histogram in it.
-fn take(expr: Expr, part: Part, catalog: &Catalog) -> Expr {
+fn take(expr: Expr, part: Part, catalog: &Catalog, bucket: &str) -> Expr {
+    let go = |expr| take(expr, part, catalog, bucket);
     let named = |mut selector: Selector| {
         if let Some(name) = &mut selector.name {
             name.push_str(part.suffix());
@@ -107,28 +110,28 @@ fn take(expr: Expr, part: Part, catalog: &Catalog) -> Expr {
         Expr::Select(selector) => Expr::Select(named(selector)),
         Expr::Range(selector, range) => Expr::Range(named(selector), range),
         Expr::Call(function, arguments) => {
-            let arguments = arguments.into_iter().map(|one| take(one, part, catalog)).collect();
+            let arguments = arguments.into_iter().map(go).collect();
             Expr::Call(function, arguments)
         }
-        Expr::Negate(of) => Expr::Negate(Box::new(take(*of, part, catalog))),
-        Expr::Frozen(of) => Expr::Frozen(Box::new(take(*of, part, catalog))),
+        Expr::Negate(of) => Expr::Negate(Box::new(go(*of))),
+        Expr::Frozen(of) => Expr::Frozen(Box::new(go(*of))),
         Expr::Aggregate(aggregate) => {
-            let of = take(aggregate.of.clone(), part, catalog);
+            let of = go(aggregate.of.clone());
             let mut labels = aggregate.labels.clone();
             if part == Part::Bucket && !aggregate.without && merges(aggregate.op) {
-                labels.insert(0, LE.to_owned());
+                labels.insert(0, bucket.to_owned());
             }
             Expr::Aggregate(Box::new(Aggregate { of, labels, ..*aggregate }))
         }
         Expr::Binary(binary) if binary.op.is_set() => {
             // What only filters stays what it is.
             let Binary { op, left, right, yields_bool, matching } = *binary;
-            let (left, right) = (take(left, part, catalog), rewrite(right, catalog));
+            let (left, right) = (go(left), rewrite(right, catalog, bucket));
             Expr::Binary(Box::new(Binary { op, left, right, yields_bool, matching }))
         }
         Expr::Binary(binary) => {
             let Binary { op, left, right, yields_bool, matching } = *binary;
-            let (left, right) = (take(left, part, catalog), take(right, part, catalog));
+            let (left, right) = (go(left), go(right));
             Expr::Binary(Box::new(Binary { op, left, right, yields_bool, matching }))
         }
         other @ (Expr::Number(_) | Expr::Recorded(_)) => other,

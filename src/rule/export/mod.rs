@@ -2,17 +2,22 @@
 //! equal, the nearest rule and a word about it.
 
 mod classic;
+mod known;
 mod names;
+mod scope;
 mod yaml;
 
 use std::{fmt, time::Duration};
 
+pub(crate) use known::KNOWN;
 pub(crate) use names::Catalog;
+pub(crate) use scope::Scope;
 
 use super::{
     builder::{Rule, SEVERITY},
     condition::Condition,
     expr::{Expr, Function, Span, Type},
+    index::LE,
     template::{self, Template},
 };
 use crate::event::Owner;
@@ -37,6 +42,8 @@ pub enum Histograms {
     Native,
     /// Series by `le`: `_bucket`, `_count`, `_sum`.
     Classic,
+    /// The same by `vmrange`: what VictoriaMetrics makes of exponential ones.
+    VmRange,
 }
 
 /// How rules are exported.
@@ -52,6 +59,7 @@ pub struct ExportStyle {
     histograms: Histograms,
     only: Option<Owner>,
     scraped_every: Duration,
+    scope: Option<Scope>,
 }
 
 impl Default for ExportStyle {
@@ -61,6 +69,7 @@ impl Default for ExportStyle {
             histograms: Histograms::default(),
             only: None,
             scraped_every: Duration::from_secs(60),
+            scope: None,
         }
     }
 }
@@ -97,7 +106,16 @@ impl ExportStyle {
         self.only = Some(owner);
         self
     }
+
+    /// Only this service's series, instance by instance; rules of the process are marked as such.
+    pub(crate) fn within(mut self, scope: Scope) -> Self {
+        self.scope = Some(scope);
+        self
+    }
 }
+
+/// The label of what the process tells people of itself.
+const OWNER: &str = "highwater_owner";
 
 /// A rule file, and what of it is not quite the same. Prints as the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -210,11 +228,16 @@ fn group_of<'a>(groups: &'a mut Vec<yaml::Group>, of: &str, rule: &Rule) -> &'a 
 
 /// `theirs`: it came in from a file.
 fn translated(mut expr: Expr, theirs: bool, catalog: &Catalog, style: &ExportStyle) -> Expr {
-    if style.histograms == Histograms::Classic {
-        expr = classic::rewrite(expr, catalog);
+    match style.histograms {
+        Histograms::Native => {}
+        Histograms::Classic => expr = classic::rewrite(expr, catalog, LE),
+        Histograms::VmRange => expr = classic::rewrite(expr, catalog, "vmrange"),
     }
     if style.names == Names::Translated {
         names::translate(&mut expr, theirs, catalog);
+    }
+    if let Some(scope) = &style.scope {
+        scope.narrow(&mut expr);
     }
     expr
 }
@@ -348,6 +371,8 @@ fn label(key: &str, style: &ExportStyle) -> String {
 fn labels(rule: &Rule, style: &ExportStyle) -> Vec<(String, String)> {
     let severity = (SEVERITY.to_owned(), rule.severity.as_str().to_owned());
     let severity = (!rule.strict).then_some(severity);
+    let is_ours = style.scope.is_some() && rule.owner == Owner::Process;
+    let owner = is_ours.then(|| (OWNER.to_owned(), "process".to_owned()));
     let text = |text: &str| {
         let style = template::Style {
             unit: &crate::name::Unit::NONE,
@@ -359,7 +384,7 @@ fn labels(rule: &Rule, style: &ExportStyle) -> Vec<(String, String)> {
     let own = rule.labels.iter().map(|(key, value)| (label(key, style), text(value)));
     // What is given last stands.
     let mut all: Vec<(String, String)> = Vec::new();
-    for (key, value) in severity.into_iter().chain(own) {
+    for (key, value) in severity.into_iter().chain(own).chain(owner) {
         all.retain(|(known, _)| *known != key);
         all.push((key, value));
     }
@@ -402,7 +427,7 @@ fn annotations(
 }
 
 /// What the first comparison compares with.
-fn threshold(expr: &Expr) -> Option<f64> {
+pub(super) fn threshold(expr: &Expr) -> Option<f64> {
     let mut found = None;
     expr.walk(&mut |expr| {
         if let Expr::Binary(binary) = expr

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::known::KNOWN;
 use crate::{
     instrument::Measure,
     name::Unit,
@@ -12,7 +13,6 @@ use crate::{
         naming,
         value::Quantity,
     },
-    semconv,
     sync::Arc,
 };
 
@@ -20,31 +20,12 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Catalog(HashMap<String, (Unit, Option<Kind>)>);
 
-/// Those that presets are about, known before there is a series of them.
-const KNOWN: &[(&str, &str, Kind)] = &[
-    (semconv::DB_CLIENT_OPERATION_DURATION, "s", Kind::Histogram(Measure::Time)),
-    (semconv::QUERY_IN_FLIGHT, "{call}", Kind::ObservedUpDown),
-    (semconv::TICK_DURATION, "s", Kind::Histogram(Measure::Time)),
-    (semconv::TICK_MISSED, "{tick}", Kind::Counter),
-    (semconv::DB_CLIENT_CONNECTION_WAIT_TIME, "s", Kind::Histogram(Measure::Time)),
-    (semconv::DB_CLIENT_CONNECTION_TIMEOUTS, "{timeout}", Kind::Counter),
-    (semconv::POOL_WAITED_FOR, "1", Kind::Gauge),
-    (semconv::POOL_WAIT_SHARE, "1", Kind::Gauge),
-    (semconv::POOL_ACQUIRE_TIMEOUT, "s", Kind::Gauge),
-    (semconv::MEMORY_UTILIZATION, "1", Kind::Gauge),
-    (semconv::MEMORY_TIME_TO_LIMIT, "s", Kind::Gauge),
-    (semconv::MEMORY_RUNWAY, "s", Kind::Gauge),
-    (semconv::PROCESS_MEMORY_UTILIZATION, "1", Kind::Gauge),
-    (semconv::PROCESS_MEMORY_USAGE, "By", Kind::ObservedUpDown),
-    (semconv::PROCESS_UNIX_FILE_DESCRIPTOR_UTILIZATION, "1", Kind::Gauge),
-];
-
 impl Catalog {
     /// With what this crate's own metrics are.
     pub(crate) fn new() -> Self {
         let known = KNOWN
             .iter()
-            .map(|(name, unit, kind)| ((*name).to_owned(), (Unit::known(unit), Some(*kind))));
+            .map(|(name, kind, unit)| ((*name).to_owned(), (Unit::known(unit), Some(*kind))));
         Self(known.collect())
     }
 
@@ -70,7 +51,7 @@ impl Catalog {
     }
 
     /// What a condition's value is in.
-    pub(super) fn unit_of(&self, condition: &Condition) -> Unit {
+    pub(in crate::rule) fn unit_of(&self, condition: &Condition) -> Unit {
         let known = condition.quantity();
         if known != Quantity::OfMetric {
             return known.unit();

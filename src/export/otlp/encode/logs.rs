@@ -115,3 +115,35 @@ pub(crate) fn record(transition: &Transition, observed: SystemTime, uid: u128) -
         ..Default::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::testing;
+
+    /// The texts of an attribute that is an array.
+    fn array(record: &LogRecord, key: &str) -> Option<Vec<String>> {
+        let found = record.attributes.iter().find(|attribute| attribute.key == key)?;
+        let Some(Any::ArrayValue(array)) = found.value.clone()?.value else { return None };
+        let texts = array.values.into_iter().map(|one| match one.value {
+            Some(Any::StringValue(text)) => text,
+            other => panic!("{other:?} is no text"),
+        });
+        Some(texts.collect())
+    }
+
+    #[test]
+    fn a_record_carries_the_evidence() {
+        let at = SystemTime::UNIX_EPOCH;
+        let told = record(&testing::explained("Full"), at, 7);
+        let causes = array(&told, semconv::ALERT_CAUSES);
+        assert_eq!(causes, Some(vec!["the store \"grew\"".to_owned()]));
+        let facts = array(&told, semconv::ALERT_EVIDENCE);
+        let expected = ["store holds 9MiB", "cache holds 1MiB"].map(str::to_owned);
+        assert_eq!(facts, Some(expected.to_vec()));
+        // Without any there is no empty array.
+        let plain = record(&testing::transition("Full"), at, 7);
+        assert_eq!(array(&plain, semconv::ALERT_CAUSES), None);
+        assert!(plain.attributes.iter().all(|attribute| attribute.key != semconv::ALERT_EVIDENCE));
+    }
+}
