@@ -5,7 +5,10 @@
 //! DIR/grafana/prometheus/…          dashboards and provisioning, for native histograms
 //! DIR/grafana/prometheus-classic/…  for classic buckets
 //! DIR/grafana/victoriametrics/…
-//! DIR/prometheus/rules.yaml         what only a server can watch
+//! DIR/rules/prometheus/rules.yaml   what only a server can watch, and the process' alerts passed on
+//! DIR/rules/prometheus/rules-process.yaml
+//!                                   the rules that run in the process, for a server to evaluate too
+//! DIR/rules/…                       both for the other servers
 //! DIR/runbook.md                    a section for each rule
 //! ```
 
@@ -44,9 +47,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             file.write_to(directory.join("grafana").join(flavor.as_str()))?;
         }
     }
-    let rules = directory.join("prometheus");
-    fs::create_dir_all(&rules)?;
-    fs::write(rules.join("rules.yaml"), generate::prometheus_rules(&builder)?)?;
+    for flavor in Flavor::ALL {
+        let rules = directory.join("rules").join(flavor.as_str());
+        fs::create_dir_all(&rules)?;
+        fs::write(rules.join("rules.yaml"), generate::prometheus_rules(&builder, flavor)?)?;
+        fs::write(rules.join("rules-process.yaml"), generate::process_rules(&builder, flavor)?)?;
+    }
     fs::write(directory.join("runbook.md"), generate::runbook(&builder)?)?;
     println!("written to {}", directory.display());
     Ok(())

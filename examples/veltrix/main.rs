@@ -95,7 +95,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if !modes.is_empty() {
         let outcomes = run::all(&modes)?;
         report::print(&outcomes);
-        report::print_page();
+        report::print_page(&outcomes);
         if modes.len() == Mode::ALL.len() {
             otherwise = report::otherwise(&outcomes);
         }

@@ -1,11 +1,10 @@
 //! The table at the end, and whether the runs went as told.
 
-use std::{os::unix::process::ExitStatusExt, time::Duration};
+use std::{os::unix::process::ExitStatusExt, path::PathBuf, time::Duration};
 
 use crate::{
     BUDGET, MIB, Mode,
     run::{Alert, Outcome},
-    watched,
 };
 
 pub(crate) fn bytes(of: u64) -> String {
@@ -86,11 +85,21 @@ pub(crate) fn print(outcomes: &[Outcome]) {
     }
 }
 
-/// Where the incident is on one page: of the last alert that wrote one.
-pub(crate) fn print_page() {
-    let pages = std::fs::read_dir(watched::pages()).into_iter().flatten().flatten();
-    let page = pages.map(|entry| entry.path()).filter(|path| path.extension().is_some()).max();
-    if let Some(page) = page {
+/// The page that the last memory alert of a run wrote.
+fn page_of(outcome: &Outcome) -> Option<PathBuf> {
+    let pages = std::fs::read_dir(&outcome.pages).ok()?.flatten().map(|entry| entry.path());
+    let is_page = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with(".html") && name.contains("-Memory")
+    };
+    // Names begin with the time.
+    pages.filter(is_page).max()
+}
+
+/// Where the incident is on one page.
+pub(crate) fn print_page(outcomes: &[Outcome]) {
+    let watched = outcomes.iter().find(|outcome| outcome.mode == Mode::Watched);
+    if let Some(page) = watched.and_then(page_of) {
         println!("\nthe incident on one page: {}", page.display());
     }
 }
@@ -116,6 +125,7 @@ pub(crate) fn otherwise(outcomes: &[Outcome]) -> Vec<String> {
                 expect(names, "watched, no memory alert named the configuration layer");
                 let counts = says("requests in flight") && says(" each");
                 expect(counts, "watched, no memory alert said what a request's state takes");
+                expect(page_of(outcome).is_some(), "watched, no memory alert wrote a page");
             }
             Mode::Fixed => {
                 expect(outcome.died.is_none(), "mended, the server died");

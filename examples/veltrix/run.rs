@@ -21,6 +21,7 @@ use crate::{
     load::{Counts, Load},
     report::{bytes, seconds},
     server::DIRECTORY,
+    watched::PAGES,
 };
 
 /// The load's length, and within it that of the ramp.
@@ -52,6 +53,8 @@ pub(crate) struct Outcome {
     pub(crate) peak: u64,
     pub(crate) alerts: Vec<Alert>,
     pub(crate) scaled: Vec<String>,
+    /// Where its pages are.
+    pub(crate) pages: PathBuf,
     /// When, and how, if it did not last.
     pub(crate) died: Option<(Duration, ExitStatus)>,
 }
@@ -104,6 +107,7 @@ struct Server {
     /// Closed to end it.
     input: Option<ChildStdin>,
     directory: PathBuf,
+    pages: PathBuf,
     // Last: a group can be removed once nobody is in it.
     cage: Cage,
 }
@@ -113,12 +117,22 @@ impl Server {
         let cage = Cage::build(BUDGET);
         let name = format!("veltrix-{}-{}", std::process::id(), mode.name());
         let directory = std::env::temp_dir().join(name);
+        // Outlives the run.
+        let pages = std::env::temp_dir().join(format!("veltrix-pages-{}", std::process::id()));
+        let pages = pages.join(mode.name());
+        if pages.exists() {
+            std::fs::remove_dir_all(&pages)?;
+        }
         let mut command = cage.command(&std::env::current_exe()?, BUDGET);
         command.args(["--serve", "--child", &format!("--{}", mode.name())]);
-        command.env(DIRECTORY, &directory).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .env(DIRECTORY, &directory)
+            .env(PAGES, &pages)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn()?;
         let input = child.stdin.take();
-        Ok(Self { child, input, directory, cage })
+        Ok(Self { child, input, directory, pages, cage })
     }
 }
 
@@ -198,6 +212,7 @@ async fn one(mode: Mode, rates: Option<(f64, f64)>) -> Result<Outcome, Box<dyn E
         }
     }
     let _ = shown.join();
+    let pages = server.pages.clone();
     drop(server);
     let _ = listener.join();
     let (latency, _) = load.quantiles(0, [0.5, 0.95, 0.99]);
@@ -214,6 +229,7 @@ async fn one(mode: Mode, rates: Option<(f64, f64)>) -> Result<Outcome, Box<dyn E
         peak: peak.load(Ordering::Relaxed),
         alerts: std::mem::take(&mut heard.alerts),
         scaled: std::mem::take(&mut heard.scaled),
+        pages,
         died,
     })
 }

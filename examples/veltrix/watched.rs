@@ -14,9 +14,13 @@ use crate::{BUDGET, config::State as Settings, server::say};
 /// The share of the budget that the states of requests may take.
 const STATES: u64 = BUDGET * 6 / 10;
 
-/// Where a page is written when an alert fires.
-pub(crate) fn pages() -> std::path::PathBuf {
-    std::env::temp_dir().join("veltrix-pages")
+/// The variable that says where a page is written when an alert fires: new for each run, so that
+/// no earlier one is taken for it.
+pub(crate) const PAGES: &str = "VELTRIX_PAGES";
+
+fn pages() -> std::path::PathBuf {
+    let own = || std::env::temp_dir().join(format!("veltrix-pages-{}", std::process::id()));
+    std::env::var_os(PAGES).map_or_else(own, Into::into)
 }
 
 pub(crate) struct Watched {
@@ -78,7 +82,8 @@ impl Watched {
                     .severity(Severity::Warning)
                     .summary(
                         "{{ labels.highwater.component.name }} holds {{ value }} of its budget",
-                    ),
+                    )
+                    .description("It refuses what goes beyond: add an instance, or wait."),
             )
             .rule(
                 rule::alert("OrdersSlow")
@@ -89,7 +94,8 @@ impl Watched {
                             .above(Duration::from_millis(250)),
                     )
                     .severity(Severity::Info)
-                    .summary("the p95 of an order in the database is {{ value }}"),
+                    .summary("the p95 of an order in the database is {{ value }}")
+                    .description("Admit fewer at a time: all of them finish sooner."),
             )
             .sink(alert::to_fn(move |transition| {
                 if transition.to != State::Firing && transition.from != State::Firing {
