@@ -4,9 +4,10 @@
 #   tests/stack/fetch.sh [DEST [SUITE...]]        (suites tried in turn; default: sid trixie)
 #
 # Gives prometheus, promtool, alertmanager, amtool, victoria-metrics, vmagent, vmalert from Debian's newer suites,
-# unpacked and never installed; rotel-agent, an OTLP collector, from the `rotel` wheel; and Python's prometheus_client and yaml,
-# into DEST/python. Needs apt-get, dpkg, python3 with pip; about 300 MB, about a minute. Whatever is there already is
-# left alone. Hosts are those that apt and pip are configured for: none is named here.
+# unpacked and never installed; rotel-agent, an OTLP collector, from the `rotel` wheel; Python's prometheus_client and yaml,
+# into DEST/python; and grafatui, which draws Grafana's dashboards in a terminal, from crates.io. Needs apt-get, dpkg, python3
+# with pip, cargo; about 300 MB, a minute, and a few more to build grafatui. Whatever is there already is left alone. Hosts
+# are those that apt, pip and cargo are configured for: none is named here.
 set -eu
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
@@ -105,6 +106,11 @@ bridge() {
 failed=
 [ -x "$dest/bin/victoria-metrics" ] && [ -x "$dest/bin/alertmanager" ] || servers "$@" || failed="$failed servers"
 [ -x "$dest/bin/rotel-agent" ] || collector || failed="$failed rotel-agent"
+# Built without optimisation: it draws one screen.
+[ -x "$dest/bin/grafatui" ] ||
+    CARGO_TARGET_DIR="$dest/.grafatui" CARGO_PROFILE_DEV_DEBUG=0 \
+        cargo install --quiet --locked --debug --root "$dest" grafatui || failed="$failed grafatui"
+rm -rf "$dest/.grafatui"
 for module in prometheus_client:prometheus-client yaml:pyyaml standardwebhooks:standardwebhooks; do
     [ -d "$dest/python/${module%:*}" ] || wheel "$dest/python" "${module#*:}" || failed="$failed ${module#*:}"
 done
