@@ -200,7 +200,7 @@ fn a_slow_call_leads_to_its_trace() {
         let hw = hw.clone();
         move || hw.render_prometheus()
     });
-    let Some(prometheus) = Prometheus::start(test, route.address, None) else { return };
+    let Some(prometheus) = Prometheus::start(test, route.address) else { return };
     let query = r#"db_client_operation_duration_seconds_bucket{le="1.0"}"#;
     let found = stack::eventually("an exemplar", || {
         let range = [("query", query), ("start", "0"), ("end", "99999999999")];

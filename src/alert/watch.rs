@@ -75,7 +75,7 @@ type Cell = AtomicU64;
 const RAISED: u64 = 1 << 8;
 
 fn pack(state: State, raised: bool, level: f32) -> u64 {
-    u64::from(level.to_bits()) << 32 | u64::from(raised) * RAISED | state as u64
+    (u64::from(level.to_bits()) << 32) | (u64::from(raised) * RAISED) | state as u64
 }
 
 #[inline]

@@ -152,6 +152,6 @@ fn a_reader_holds_up_neither_evidence_nor_what_happened() {
     collector.collect(at(1));
     scribe.observe(at(1), collector.series(), collector.frame());
     let names: Vec<_> = shared.read().transitions.iter().map(|t| t.rule.name.clone()).collect();
-    assert_eq!(names, ["Held".into()]);
+    assert_eq!(names, [Arc::<str>::from("Held")]);
     assert_eq!(shared.read().firing.len(), 1);
 }

@@ -157,7 +157,7 @@ pub(crate) fn ask_again() {
     let asked = ASKED.get().wrapping_add(1);
     ASKED.set(asked);
     // Without its destructor, which would give it back, a thread may take none.
-    if asked % ASK_AGAIN == 0 && RETURN.try_with(|_| ()).is_ok() {
+    if asked.is_multiple_of(ASK_AGAIN) && RETURN.try_with(|_| ()).is_ok() {
         SLOT.set(leases().take());
     }
 }

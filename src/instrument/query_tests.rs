@@ -273,7 +273,7 @@ fn nothing_is_lost_under_thread_churn() {
             level.add(if at % 2 == 0 { 3 } else { -2 });
             // Sums of whole numbers are exact in any order; of both signs and many octaves.
             let value = (1u64 << (at % 20)) as f64;
-            values.record(if thread % 2 == 0 { value } else { -value });
+            values.record(if thread.is_multiple_of(2) { value } else { -value });
         }
         // Begun here, ended by whoever adds up at the end.
         let mut call = Box::pin(bench.query.timed(Slow(0)));
