@@ -694,3 +694,7 @@ impl fmt::Debug for Builder {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "otel-sdk-0-33"))]
+#[path = "builder_tests.rs"]
+mod tests;

@@ -2,6 +2,8 @@
 //! them.
 
 mod evidence;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::{fmt, sync::Arc, time::SystemTime};
 

@@ -49,9 +49,8 @@ fn child() {
             stack::eventually("what comes after", || {
                 hw.health().delivery.filter(|delivery| delivery.sent > 1)
             });
-            let page = hw.render_prometheus();
             let counted = r#"highwater_dropped_total{reason="export_panicked"} 1"#;
-            assert!(page.contains(counted), "{page}");
+            stack::eventually(counted, || hw.render_prometheus().contains(counted).then_some(()));
         }
         _ => hw.test_fire("DeliveryFailing").unwrap(),
     }

@@ -155,7 +155,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{alert::sink::testing::transition, sync::AtomicUsize, sync::Ordering};
+    use crate::{event::testing::transition, sync::AtomicUsize, sync::Ordering};
 
     #[test]
     fn what_does_not_fit_is_refused_and_what_waits_outlives_the_sender() {

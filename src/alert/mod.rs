@@ -20,6 +20,8 @@ pub use sink::{Sink, to_fn, to_group_fn, to_log};
 pub use verdict::{Fired, Verdict};
 pub use watch::{UnknownAlert, Watch};
 
+#[cfg(test)]
+pub(crate) use crate::event::testing;
 pub(crate) use evidence::gather as gather_evidence;
 pub(crate) use maintenance::Window;
 pub(crate) use notify::{Notice, Notifier, Told};
@@ -27,8 +29,6 @@ pub(crate) use notify::{Notice, Notifier, Told};
 pub(crate) use remote::{Left, Remote};
 pub(crate) use remote::{Raised, Retrier, Speaker};
 pub(crate) use silence::{Filed, Recurring, Silences, parse_file as parse_silence_file};
-#[cfg(test)]
-pub(crate) use sink::testing;
 pub(crate) use sink::{Habits, to_log_of};
 pub(crate) use verdict::Ledger;
 pub(crate) use watch::{Reading, Watches};

@@ -374,13 +374,14 @@ mod tests {
         let (_one, _two) = (one.start(), two.start());
         let mut all = Vec::new();
         registry.catch_up(&mut all);
-        let told: Vec<_> = all
+        let mut told: Vec<_> = all
             .iter()
             .map(|series| {
                 let pool = series.labels.get(semconv::DB_CLIENT_CONNECTION_POOL_NAME);
                 (&*series.metric.name, pool)
             })
             .collect();
+        told.sort_unstable();
         let in_flight = semconv::QUERY_IN_FLIGHT;
         assert_eq!(
             told,

@@ -145,7 +145,7 @@ fn a_reader_holds_up_neither_evidence_nor_what_happened() {
     let shared = History::shared(Duration::from_secs(1), at(0));
     let mut scribe = Scribe::new(shared.clone());
     let reader = shared.read();
-    scribe.note(&[crate::alert::testing::transition("Held")]);
+    scribe.note(&[crate::event::testing::transition("Held")]);
     assert!(reader.transitions.is_empty());
     assert_eq!(scribe.read(|history| history.transitions.len()), 0, "it can be read all the same");
     drop(reader);

@@ -23,7 +23,7 @@ use std::{
 };
 
 use ::diesel::{
-    connection::{Connection, DebugQuery, Instrumentation, InstrumentationEvent},
+    connection::{DebugQuery, Instrumentation, InstrumentationEvent},
     result::{DatabaseErrorKind, Error},
 };
 
@@ -39,7 +39,7 @@ const BINDS: &str = " -- binds: ";
 const MOST_READ: usize = 8 * 1024;
 
 /// An instrumentation for one connection: give it to
-/// [`set_instrumentation`](Connection::set_instrumentation), which takes the place of another.
+/// [`set_instrumentation`](::diesel::connection::Connection::set_instrumentation), which takes the place of another.
 ///
 /// ```
 /// use diesel::connection::{Connection, Instrumentation, SimpleConnection};
@@ -107,7 +107,9 @@ impl Instrumentation for Measure {
 
 /// To every connection of a pool.
 #[cfg(feature = "r2d2")]
-impl<C: Connection, E: 'static> ::r2d2::CustomizeConnection<C, E> for Measure {
+impl<C: ::diesel::connection::Connection, E: 'static> ::r2d2::CustomizeConnection<C, E>
+    for Measure
+{
     fn on_acquire(&self, connection: &mut C) -> Result<(), E> {
         connection.set_instrumentation(measure(&self.queries));
         Ok(())

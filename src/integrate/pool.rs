@@ -379,12 +379,15 @@ impl Drop for Waiting<'_> {
 /// # assert!(format!("{manager:?}").contains("Manager"));
 /// # Ok::<(), highwater::Error>(())
 /// ```
+#[cfg(any(feature = "bb8", feature = "deadpool", feature = "r2d2"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "bb8", feature = "deadpool", feature = "r2d2"))))]
 #[derive(Clone, Debug)]
 pub struct Opening<M> {
     manager: M,
     create_time: Histogram,
 }
 
+#[cfg(any(feature = "bb8", feature = "deadpool", feature = "r2d2"))]
 impl<M> Opening<M> {
     /// Measures the manager of the pool that is, or will be, measured under this name.
     pub fn of(hw: &Highwater, pool: &str, manager: M) -> Self {

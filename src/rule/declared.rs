@@ -13,6 +13,7 @@ impl Declared {
         self.0.push((metric.to_owned(), bounds.to_vec()));
     }
 
+    #[cfg(feature = "rule-files")]
     pub(crate) fn extend(&mut self, other: &Self) {
         self.0.extend_from_slice(&other.0);
     }

@@ -6,7 +6,7 @@
 //! changed its state allocates nothing for rules over plain numbers.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     time::{Duration, SystemTime},
 };
 
@@ -133,7 +133,7 @@ impl Evaluator {
     #[cfg(feature = "rule-files")]
     pub(crate) fn replace(&mut self, fresh: Self, at: Moment, out: &mut Vec<Arc<Transition>>) {
         let mut old: Vec<_> = std::mem::take(&mut self.rules).into_iter().map(Some).collect();
-        let known: HashMap<_, _> = old
+        let known: std::collections::HashMap<_, _> = old
             .iter()
             .enumerate()
             .filter_map(|(at, rule)| Some((rule.as_ref()?.identity(), at)))

@@ -177,6 +177,7 @@ impl Store {
 
     /// Rules change, and all are bound anew. What they look at goes on as it is, all else is let go
     /// of by [`settle`](Self::settle). Until then nothing may be pushed or asked.
+    #[cfg(feature = "rule-files")]
     pub(crate) fn renew(&mut self, budget: usize) {
         // Twice in a row: nothing has been bound in between.
         let past = self.past.take();
@@ -248,6 +249,7 @@ impl Store {
         shape(Duration::from_secs_f64(self.line(span).reach(span)), self.tick).1
     }
 
+    #[cfg(feature = "rule-files")]
     pub(crate) fn budget(&self) -> usize {
         self.budget
     }

@@ -64,6 +64,7 @@ impl Timeline {
     }
 
     /// The same ticks, without any span.
+    #[cfg(feature = "rule-files")]
     pub(super) fn bare(&self) -> Self {
         Self { times: self.times.clone(), first: self.first, spans: Vec::new(), tier: self.tier }
     }

@@ -24,6 +24,8 @@ pub(crate) const KNOWN: &[(&str, Kind, &str)] = &[
     (semconv::MEMORY_BINDING_UTILIZATION, Gauge, "1"),
     (semconv::MEMORY_TIME_TO_LIMIT, Gauge, "s"),
     (semconv::MEMORY_EVENTS, COUNTER, "{event}"),
+    (semconv::MEMORY_EVENTS_LOCAL, COUNTER, "{event}"),
+    (semconv::MEMORY_OOM_KILLS_BEFORE_START, Gauge, "1"),
     (semconv::COMPONENT_MEMORY_USAGE, SUM, "By"),
     (semconv::COMPONENT_MEMORY_LIMIT, SUM, "By"),
     (semconv::COMPONENT_MEMORY_PER_REQUEST, Gauge, "By"),
