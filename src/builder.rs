@@ -696,5 +696,4 @@ impl fmt::Debug for Builder {
 }
 
 #[cfg(all(test, feature = "otel-sdk-0-33"))]
-#[path = "builder_tests.rs"]
 mod tests;
