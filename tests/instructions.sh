@@ -12,17 +12,17 @@ program=${CARGO_TARGET_DIR:-target}/release/highwater-instructions
 
 # case     instructions, the loop around it included; quiet: of a series that is seldom recorded
 budgets="
-quiet_timed  330
-quiet_record 305
-timed      150
-try_timed  154
-thinned     75
-record     120
-counter     23
-watch        5
-macro      279
-by_text    300
-disabled     6
+quiet_timed  350
+quiet_record 275
+timed        157
+try_timed    158
+thinned       69
+record       118
+counter       23
+watch          6
+macro        275
+by_text      145
+disabled       6
 "
 
 collected() {
