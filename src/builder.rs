@@ -149,8 +149,8 @@ impl Builder {
     ///     .exemplars(|| Some(TraceContext::new([0xab; 16], [0xcd; 8])))
     ///     .start()?;
     /// hw.query("orders").build().record(std::time::Duration::from_millis(3));
-    /// let linked = " # {trace_id=\"abababababababababababababababab\",span_id=\"cdcdcdcdcdcdcdcd\"} 0.003";
-    /// while !hw.render_prometheus().contains(linked) {} // from the next tick on
+    /// // From the next tick on `hw.render_prometheus()` has, behind the bucket's count,
+    /// // ` # {trace_id="abababababababababababababababab",span_id="cdcdcdcdcdcdcdcd"} 0.003`.
     /// # Ok::<(), highwater::Error>(())
     /// ```
     pub fn exemplars(

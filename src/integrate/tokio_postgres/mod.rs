@@ -62,13 +62,13 @@ use crate::front::Queries;
 ///     Ok(row.get(0))
 /// }
 /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-/// # runtime.block_on(async {
 /// let hw = highwater::Highwater::builder("doc").start()?;
 /// let queries = hw.queries().system("postgresql").build();            // once
 /// # let url = std::env::var("DATABASE_URL").unwrap_or("host=127.0.0.1 port=1 user=x".to_owned());
+/// # runtime.block_on(async {
 /// let count = orders(&url, &queries).await;
-/// # Ok::<(), highwater::Error>(())
-/// # })?;
+/// # drop(count);
+/// # });
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Client<C = RawClient> {
