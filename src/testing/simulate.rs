@@ -235,7 +235,7 @@ enum Handle {
 /// use std::time::Duration;
 /// use highwater::{rule, testing::{Recording, simulate}};
 ///
-/// let minute = |count| Duration::from_secs(60 * count);
+/// let minute = |count: u64| Duration::from_secs(60 * count);
 /// let depth = [(minute(0), 10.0), (minute(1), 2000.0), (minute(3), 10.0)];
 /// let recording = Recording::new().gauge("queue.depth", [], depth);
 /// let rule = rule::alert("QueueDeep")
