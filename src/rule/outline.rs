@@ -27,7 +27,7 @@ impl Rule {
     }
 
     /// The metrics it is about.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "generate"))]
     pub(crate) fn metrics(&self) -> Vec<String> {
         let mut names = Vec::new();
         let conditions = self.condition.iter();

@@ -4,10 +4,12 @@ use super::*;
 use crate::{handle::Highwater, rule};
 
 /// Emphasis that names neither a panel nor a rule.
+#[cfg(feature = "generate")]
 const WORDS: &[&str] =
     &["no", "memory full", "full", "CPU-starved", "worker_blocked", "Instances, the worst first"];
 
 /// What stands between asterisks, outside of code.
+#[cfg(feature = "generate")]
 fn emphasised(text: &str) -> Vec<&str> {
     let prose = text.split('`').step_by(2);
     prose.flat_map(|part| part.split('*').skip(1).step_by(2)).collect()
