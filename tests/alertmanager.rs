@@ -211,7 +211,8 @@ fn a_real_alertmanager_notifies_repeats_and_resolves() {
     assert_eq!(alert["annotations"]["summary"], "7 deep");
     let known = first.alerts();
     assert_eq!((known.len(), &known[0]["status"]["state"]), (1, &Value::from("active")));
-    assert_eq!(known[0]["startsAt"], alert["startsAt"]);
+    // The instant, as one side cuts trailing zeros.
+    assert_eq!(time(&known[0]["startsAt"]), time(&alert["startsAt"]));
 
     let cleared = SystemTime::now();
     depth.set(0.0);
