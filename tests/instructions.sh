@@ -12,15 +12,15 @@ program=${CARGO_TARGET_DIR:-target}/release/highwater-instructions
 
 # case     instructions, the loop around it included; quiet: of a series that is seldom recorded
 budgets="
-quiet_timed  350
-quiet_record 275
-timed        157
-try_timed    158
-thinned       69
-record       118
-counter       23
+quiet_timed  296
+quiet_record 233
+timed        112
+try_timed    113
+thinned       49
+record        76
+counter       14
 watch          6
-macro        275
+macro        241
 by_text      145
 disabled       6
 "

@@ -14,7 +14,7 @@ mod ticks;
 pub(crate) use date::rfc3339;
 #[cfg(test)]
 pub(crate) use manual::ManualClock;
-pub(crate) use ticks::{elapsed_since, ready, recalibrate, seconds_per_tick, ticks};
+pub(crate) use ticks::{elapsed_since, ready, recalibrate, seconds_per_tick, ticks, ticks_near};
 
 use std::time::{Duration, Instant, SystemTime};
 

@@ -46,11 +46,17 @@ struct State {
 /// say with the rest what it is not.
 #[inline]
 pub(crate) fn ticks() -> u64 {
+    ticks_near().unwrap_or_else(portable_ticks)
+}
+
+/// The same without a call; `None` where it takes one.
+#[inline]
+pub(crate) fn ticks_near() -> Option<u64> {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     if SOURCE.load(Ordering::Relaxed) == TSC {
-        return read_tsc();
+        return Some(read_tsc());
     }
-    portable_ticks()
+    None
 }
 
 /// Ticks since `start`; `None` if the clock reads less than it did then.

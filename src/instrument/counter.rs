@@ -50,14 +50,14 @@ impl CounterCore {
     #[inline]
     pub(crate) fn increment(&self, by: u64) {
         if self.live.load(Ordering::Relaxed) {
-            self.cells.add(lease::current(), by);
+            self.cells.add(lease::held(), by);
         }
     }
 
     /// Adds whether or not it is live, for who knows.
     #[inline]
-    pub(super) fn add_at(&self, slot: Slot, by: u64) {
-        self.cells.add(slot, by);
+    pub(super) fn add_at(&self, held: Slot, by: u64) {
+        self.cells.add(held, by);
     }
 
     pub(crate) fn absolute(&self, total: u64) {
@@ -113,14 +113,14 @@ impl UpDownCore {
     #[inline]
     pub(crate) fn add(&self, by: i64) {
         if self.live.load(Ordering::Relaxed) {
-            self.add_at(lease::current(), by);
+            self.add_at(lease::held(), by);
         }
     }
 
     /// Adds whether or not it is live, for who knows.
     #[inline]
-    pub(super) fn add_at(&self, slot: Slot, by: i64) {
-        self.cells.add(slot, by as u64);
+    pub(super) fn add_at(&self, held: Slot, by: i64) {
+        self.cells.add(held, by as u64);
     }
 
     /// The sum as far as it has been read: while others write, an addition read here may miss the
@@ -149,19 +149,31 @@ impl Cells {
         Self { row: store.cells.take(), home: AtomicU64::new(0), store }
     }
 
+    /// Adds where the thread [holds](lease::held) a cell, or wherever it may.
     #[inline]
-    pub(super) fn add(&self, slot: Slot, by: u64) {
-        match self.row.get(slot.shard()) {
+    pub(super) fn add(&self, held: Slot, by: u64) {
+        match self.row.get(held.own()) {
             // The only writer: a load and a store.
-            Some(cell) if !slot.is_shared() => {
+            Some(cell) => {
                 cell.store(cell.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
             }
-            cell => Self::add_shared(cell.unwrap_or(&self.home), by),
+            None => self.add_far(by),
         }
     }
 
+    /// A thread's first addition, those of one that shares, and those to a sum without a row.
+    #[cold]
     #[inline(never)]
-    fn add_shared(cell: &AtomicU64, by: u64) {
+    fn add_far(&self, by: u64) {
+        self.add_in(lease::current(), by);
+    }
+
+    /// Adds in this slot, whoever has it.
+    pub(super) fn add_in(&self, slot: Slot, by: u64) {
+        if self.row.get(slot.own()).is_some() {
+            return self.add(slot, by);
+        }
+        let cell = self.row.get(slot.shard()).unwrap_or(&self.home);
         cell.fetch_add(by, Ordering::Relaxed);
         lease::ask_again();
     }

@@ -20,7 +20,7 @@
 use std::time::Duration;
 
 use super::{
-    bucket::{PER_OCTAVE, normal_place, place, usual_place},
+    bucket::{PER_OCTAVE, in_octave, place},
     cut::Cuts,
     distribution::{Delta, Distribution},
     drops::{DropReason, Drops},
@@ -73,6 +73,8 @@ const BUSY: u32 = 2;
 const ARMED: u32 = 4;
 /// Beside one of the two, for good: bounds are declared, which the fast lane would pass by.
 const CUT: u32 = 8;
+/// Beside one of the two, for good: it is a [`Measure::Time`], whose fast lane is another.
+const TIMES: u32 = 16;
 
 fn is_quiet(state: u32) -> bool {
     state & QUIET != 0
@@ -83,16 +85,18 @@ fn is_quiet(state: u32) -> bool {
 /// fewer, ten thousand series on eight threads would take more than 64 MiB.
 const BUSY_AFTER: u32 = if cfg!(loom) { 2 } else { 1024 };
 
+/// In this order: what each record reads lies side by side.
 #[derive(Debug)]
+#[repr(C, align(32))]
 pub(crate) struct HistogramCore {
-    /// [`QUIET`] or [`BUSY`], either with [`ARMED`] and [`CUT`]; or [`RETIRED`].
+    store: &'static Store,
+    /// None beyond the process's limit: then every record is counted as dropped.
+    row: Row<Shard, SHARD_STRIDE>,
+    /// [`QUIET`] or [`BUSY`], either with [`ARMED`], [`CUT`] and [`TIMES`]; or [`RETIRED`].
     state: AtomicU32,
     /// The home shard's count at the last fold.
     mark: AtomicU32,
     measure: Measure,
-    store: &'static Store,
-    /// None beyond the process's limit: then every record is counted as dropped.
-    row: Row<Shard, SHARD_STRIDE>,
     drops: Arc<Drops>,
     /// Where anybody can tell what a record is part of.
     exemplars: Option<Box<Exemplars>>,
@@ -137,12 +141,16 @@ impl HistogramCore {
     pub(super) fn within(store: &'static Store, measure: Measure, drops: Arc<Drops>) -> Self {
         let row = store.shards.take();
         store.top_up();
+        let state = match measure {
+            Measure::Time => QUIET | TIMES,
+            Measure::Value => QUIET,
+        };
         Self {
-            state: AtomicU32::new(QUIET),
-            mark: AtomicU32::new(0),
-            measure,
             store,
             row,
+            state: AtomicU32::new(state),
+            mark: AtomicU32::new(0),
+            measure,
             drops,
             exemplars: None,
             cuts: None,
@@ -171,19 +179,22 @@ impl HistogramCore {
     }
 
     /// Records so many of a duration, whether or not it is live: for who knows.
-    #[inline]
     pub(super) fn record_ticks_at(&self, slot: Slot, ticks: u64, times: u32) {
         debug_assert_eq!(self.measure, Measure::Time);
-        // As i64: the conversion is one instruction.
-        let seconds = ticks as i64 as f64 * clock::seconds_per_tick();
-        let done = ticks != 0
-            && usual_place(seconds).is_some_and(|(octave, bucket)| {
-                let key = Key::new(octave, false);
-                self.record_near(slot, || time_record(ticks, seconds, (key, bucket), times))
-            });
-        if !done {
-            self.record_ticks_far(slot, ticks, seconds, times);
-        }
+        self.record_seconds_far(slot, ticks, seconds(ticks), times);
+    }
+
+    /// Does so in the usual case: a shard of the thread's own that has seen the octave. Else
+    /// `false`, and nothing is recorded: so it is with zero and with what is below it.
+    #[inline(always)]
+    pub(super) fn record_ticks_near(&self, held: Slot, ticks: u64, times: u32) -> bool {
+        let Some(shard) = self.own(held, BUSY | TIMES) else { return false };
+        let seconds = seconds(ticks);
+        let bits = seconds.to_bits();
+        let is_power = bits << 12 == 0;
+        let place = (Key::nearest(bits), in_octave(seconds));
+        let record = time_record(ticks, seconds, place, times);
+        !is_power && shard.record_near::<Alone>(&self.store.pool, record)
     }
 
     /// Records what [`clock::elapsed_since`] gave; only on a core of [`Measure::Time`].
@@ -194,7 +205,6 @@ impl HistogramCore {
     }
 
     /// Records what [`clock::elapsed_since`] gave: a duration below zero is zero, and counted.
-    #[inline]
     pub(super) fn record_elapsed_at(&self, slot: Slot, ticks: Option<u64>, times: u32) {
         match ticks {
             Some(ticks) => self.record_ticks_at(slot, ticks, times),
@@ -217,35 +227,25 @@ impl HistogramCore {
     /// Records a value in the metric's unit: seconds if it measures time.
     #[inline]
     pub(crate) fn record_value(&self, value: f64) {
-        if self.is_live() {
-            self.record_value_at(lease::current(), value);
-        }
-    }
-
-    #[inline]
-    fn record_value_at(&self, slot: Slot, value: f64) {
-        let done = self.measure == Measure::Value
-            && value.is_normal()
-            && self.record_near(slot, || value_record(value, normal_place(value)));
+        // The usual case first, inlined: a busy series, a shard of the thread's own that has seen
+        // the octave. Nothing in it is a call, so that it saves no registers.
+        let done = self.own(lease::held(), BUSY).is_some_and(|shard| {
+            let place = (Key::near(value.to_bits()), in_octave(value));
+            shard.record_near::<Alone>(&self.store.pool, value_record(value, place))
+        });
         if !done {
-            self.record_value_far(slot, value);
+            self.record_value_far(value);
         }
     }
 
-    /// The usual case, inlined: a busy series, a shard of the thread's own that has seen the
-    /// octave.
+    /// The shard of a thread that has one of its own, if the state is just this one.
     #[inline(always)]
-    fn record_near(&self, slot: Slot, record: impl FnOnce() -> Record) -> bool {
-        match self.row.get(slot.shard()) {
-            Some(shard) if !slot.is_shared() && self.state.load(Ordering::Relaxed) == BUSY => {
-                shard.record_near::<Alone>(&self.store.pool, record())
-            }
-            _ => false,
-        }
+    fn own(&self, held: Slot, state: u32) -> Option<&'static Shard> {
+        let shard = self.row.get(held.own());
+        shard.filter(|_| self.state.load(Ordering::Relaxed) == state)
     }
 
-    #[inline(never)]
-    fn record_ticks_far(&self, slot: Slot, ticks: u64, seconds: f64, times: u32) {
+    fn record_seconds_far(&self, slot: Slot, ticks: u64, seconds: f64, times: u32) {
         let place = if seconds == 0.0 {
             (Key::ZERO, 0)
         } else {
@@ -256,13 +256,25 @@ impl HistogramCore {
     }
 
     #[inline(never)]
-    fn record_value_far(&self, slot: Slot, value: f64) {
+    fn record_value_far(&self, value: f64) {
+        if self.is_live() {
+            self.record_value_at(lease::current(), value);
+        }
+    }
+
+    /// Records a value, whether or not it is live.
+    fn record_value_at(&self, slot: Slot, value: f64) {
         if !value.is_finite() {
             self.drops.count(DropReason::NotFinite);
         } else if self.measure == Measure::Time {
             self.record_seconds(slot, value);
         } else {
-            let place = if value == 0.0 { (0, 0) } else { place(value.abs()) };
+            let place = if value == 0.0 {
+                (Key::ZERO, 0)
+            } else {
+                let (octave, bucket) = place(value.abs());
+                (Key::new(octave, value < 0.0), bucket)
+            };
             self.record_far(slot, value_record(value, place), value);
         }
     }
@@ -276,7 +288,7 @@ impl HistogramCore {
         } else if ticks >= i64::MAX as f64 {
             self.drops.count(DropReason::NotFinite);
         } else {
-            self.record_ticks_far(slot, ticks as u64, seconds, 1);
+            self.record_seconds_far(slot, ticks as u64, seconds, 1);
         }
     }
 
@@ -325,7 +337,7 @@ impl HistogramCore {
         if often >= BUSY_AFTER {
             // Not if it was retired meanwhile. Nothing is ordered by it: whoever still takes it for
             // quiet uses the home shard, which is always read.
-            let wake = |state| is_quiet(state).then_some(BUSY | state & (ARMED | CUT));
+            let wake = |state| is_quiet(state).then_some(state & !QUIET | BUSY);
             let _ = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, wake);
         }
     }
@@ -522,6 +534,12 @@ impl Drop for HistogramCore {
     }
 }
 
+/// As i64: the conversion is one instruction.
+#[inline]
+fn seconds(ticks: u64) -> f64 {
+    ticks as i64 as f64 * clock::seconds_per_tick()
+}
+
 #[inline]
 fn time_record(ticks: u64, seconds: f64, (key, bucket): (Key, usize), times: u32) -> Record {
     // Positive numbers are in the order of their bits. One more, so that zero is not "none".
@@ -533,8 +551,7 @@ fn time_of(order: u64) -> f64 {
 }
 
 #[inline]
-fn value_record(value: f64, (octave, bucket): (i32, usize)) -> Record {
-    let key = if value == 0.0 { Key::ZERO } else { Key::new(octave, value < 0.0) };
+fn value_record(value: f64, (key, bucket): (Key, usize)) -> Record {
     let bits = value.to_bits();
     // Integers in the order of the numbers: flip all bits of a negative one, else the sign's.
     let order = bits ^ (((bits as i64 >> 63) as u64) | 1 << 63);

@@ -291,7 +291,7 @@ fn an_extreme_that_comes_after_its_bucket_is_not_lost() {
     core.fold(&mut all, &mut delta);
     let home = core.row.get(lease::HOME).unwrap();
     let late = |value: f64| {
-        let record = value_record(value, place(value));
+        let record = value_record(value, (Key::near(value.to_bits()), place(value.abs()).1));
         home.max.fetch_max(record.order, Ordering::Relaxed);
         home.not_min.fetch_max(!record.order, Ordering::Relaxed);
         home.count.fetch_add(1, Ordering::Release);
@@ -429,7 +429,7 @@ proptest! {
     #[test]
     fn orders_are_those_of_the_numbers(a in any::<f64>(), b in any::<f64>()) {
         prop_assume!(a.is_finite() && b.is_finite());
-        let order = |value| value_record(value, (0, 0)).order;
+        let order = |value| value_record(value, (Key::ZERO, 0)).order;
         prop_assert_eq!(order(a).cmp(&order(b)), a.total_cmp(&b));
         prop_assert_eq!(value_of(order(a)).to_bits(), a.to_bits());
         prop_assert!(order(a) != 0 && order(a) != u64::MAX);

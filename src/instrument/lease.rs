@@ -18,30 +18,41 @@ use crate::sync::{AtomicU32, AtomicU64, OnceCell, Ordering};
 /// The shard that needs no lease.
 pub(crate) const HOME: usize = 0;
 
-/// A shard and the right to write to it: `shard << 1 | shared`.
+/// A shard and the right to write to it: the shard's number, and [`SHARED`] if others write to it
+/// at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot(u32);
+
+/// More than there are shards, so that whoever looks for one of its own by a number with it finds
+/// none; and little enough to be multiplied by a row's stride in 32 bits.
+const SHARED: u32 = 1 << 16;
 
 impl Slot {
     pub(crate) const HOME: Self = Self::shared(HOME as u32);
 
     const fn shared(shard: u32) -> Self {
-        Self(shard << 1 | 1)
+        Self(shard | SHARED)
     }
 
     const fn exclusive(shard: u32) -> Self {
-        Self(shard << 1)
+        Self(shard)
     }
 
     #[inline]
     pub(crate) fn shard(self) -> usize {
-        (self.0 >> 1) as usize
+        (self.0 % SHARED) as usize
+    }
+
+    /// The shard if nobody else writes to it, or a number beyond all of them.
+    #[inline]
+    pub(super) fn own(self) -> usize {
+        self.0 as usize
     }
 
     /// Whether others may write to it at the same time.
     #[inline]
     pub(crate) fn is_shared(self) -> bool {
-        self.0 & 1 != 0
+        self.0 >= SHARED
     }
 }
 
@@ -116,8 +127,8 @@ pub(crate) fn leases() -> &'static Leases {
     LEASES.get_or_init(Leases::for_this_machine)
 }
 
-/// No lease yet: shard 0 is never exclusive.
-const NONE: Slot = Slot::exclusive(0);
+/// No lease yet; for who looks for a shard of its own, none.
+const NONE: Slot = Slot::shared(SHARED - 1);
 
 thread_local! {
     // Without a destructor, so that it can be read, at the cost of a load, as long as the thread
@@ -136,6 +147,13 @@ impl Drop for Return {
     }
 }
 
+/// Where this thread writes if it has a shard of its own; else a slot whose [`Slot::own`] is none,
+/// and [`current`] is to be asked.
+#[inline]
+pub(super) fn held() -> Slot {
+    SLOT.get()
+}
+
 /// Where this thread writes. The first call of a thread takes its lease.
 #[inline]
 pub(crate) fn current() -> Slot {
@@ -151,7 +169,8 @@ thread_local!(static ASKED: Cell<u32> = const { Cell::new(0) });
 /// To be called now and then by a thread that shares: others may have ended since, and left shards
 /// free. What it records next may be in one of its own.
 pub(crate) fn ask_again() {
-    if !SLOT.get().is_shared() {
+    let slot = SLOT.get();
+    if slot == NONE || !slot.is_shared() {
         return;
     }
     let asked = ASKED.get().wrapping_add(1);

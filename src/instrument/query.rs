@@ -106,7 +106,7 @@ impl QueryCore {
             return Start::NONE;
         }
         match &self.kind {
-            Kind::Full { in_flight } => in_flight.0.add_at(lease::current(), 1),
+            Kind::Full { in_flight } => in_flight.0.add_at(lease::held(), 1),
             Kind::Thinned { thin, .. } if !thin.is_timed() => return Start::UNTIMED,
             Kind::Thinned { .. } => {}
         }
@@ -121,26 +121,57 @@ impl QueryCore {
         if started == Start::NONE {
             return;
         }
+        // Each call is the last thing that is done: any other would have registers saved for it.
         match &self.kind {
             Kind::Full { in_flight } => {
-                let elapsed = clock::elapsed_since(started.0);
-                let slot = lease::current();
-                self.duration.0.record_elapsed_at(slot, elapsed, 1);
-                in_flight.0.add_at(slot, -1);
+                let Some(ticks) = clock::ticks_near() else { return self.succeed_far(started) };
+                let elapsed = ticks.wrapping_sub(started.0);
+                let held = lease::held();
+                if self.duration.0.record_ticks_near(held, elapsed, 1) {
+                    in_flight.0.add_at(held, -1);
+                } else {
+                    self.succeed_unusually(elapsed);
+                }
             }
             Kind::Thinned { thin, .. } if started == Start::UNTIMED => {
-                thin.calls.0.add_at(lease::current(), 1);
+                thin.calls.0.add_at(lease::held(), 1);
             }
-            Kind::Thinned { thin, .. } => self.succeed_thinned(started.0, thin),
+            Kind::Thinned { thin, .. } => self.succeed_thinned(started, thin),
         }
     }
 
     #[inline(never)]
-    fn succeed_thinned(&self, started: u64, thin: &Thin) {
-        let elapsed = clock::elapsed_since(started);
+    fn succeed_thinned(&self, started: Start, thin: &Thin) {
+        let Some(ticks) = clock::ticks_near() else { return self.succeed_far(started) };
+        let elapsed = ticks.wrapping_sub(started.0);
+        let held = lease::held();
+        if self.duration.0.record_ticks_near(held, elapsed, thin.one_in) {
+            thin.calls.0.add_at(held, 1);
+        } else {
+            self.succeed_unusually(elapsed);
+        }
+    }
+
+    #[inline(never)]
+    fn succeed_far(&self, started: Start) {
+        self.succeed_unusually(clock::ticks().wrapping_sub(started.0));
+    }
+
+    /// In every case; a duration is none below zero.
+    #[inline(never)]
+    fn succeed_unusually(&self, elapsed: u64) {
+        let elapsed = (elapsed as i64 >= 0).then_some(elapsed);
         let slot = lease::current();
-        self.duration.0.record_elapsed_at(slot, elapsed, thin.one_in);
-        thin.calls.0.add_at(slot, 1);
+        match &self.kind {
+            Kind::Full { in_flight } => {
+                self.duration.0.record_elapsed_at(slot, elapsed, 1);
+                in_flight.0.add_at(slot, -1);
+            }
+            Kind::Thinned { thin, .. } => {
+                self.duration.0.record_elapsed_at(slot, elapsed, thin.one_in);
+                thin.calls.0.add_at(slot, 1);
+            }
+        }
     }
 
     #[inline(never)]

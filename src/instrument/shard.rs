@@ -27,6 +27,8 @@ pub(super) struct Key(u32);
 /// exponent end in the same three bits as its key.
 const BIAS: i32 = 1087;
 const NEGATIVE: u32 = 4096;
+/// From a double's exponent to a key.
+const NEAR: u32 = (BIAS - 1023) as u32;
 /// On each side of 1.
 const MOST_OCTAVES: i32 = 128;
 
@@ -36,6 +38,23 @@ impl Key {
     #[inline]
     pub(super) fn new(octave: i32, negative: bool) -> Self {
         Self((octave + BIAS) as u32 + u32::from(negative) * NEGATIVE)
+    }
+
+    /// That of a number's own bits. Of zero, of what no `f64` octave is for and of what is not
+    /// [kept](Self::is_kept) it is one that no shard has.
+    #[inline]
+    pub(super) fn near(bits: u64) -> Self {
+        const SIGN: u32 = 2048;
+        let (binade, is_power) = ((bits >> 52) as u32, bits << 12 == 0);
+        // The sign once more, which makes it `NEGATIVE`; a power of two ends the octave below it.
+        Self(binade + (binade & SIGN) + NEAR - u32::from(is_power))
+    }
+
+    /// The same of a positive number that is no power of two; of a negative one it is one that no
+    /// shard has. For the hottest path: nothing waits for the exceptions.
+    #[inline]
+    pub(super) fn nearest(bits: u64) -> Self {
+        Self((bits >> 52) as u32 + NEAR)
     }
 
     pub(super) fn is_negative(self) -> bool {
@@ -237,12 +256,13 @@ impl Shard {
     /// counted.
     #[inline(always)]
     pub(super) fn record_near<M: Mode>(&self, pool: &Pool, record: Record) -> bool {
+        // Where the tags differ it is no id of the first segment.
         let near = self.directory[record.key.place()].load(Ordering::Acquire);
-        let found = near >> ID_BITS == record.key.tag();
-        if found {
-            self.count_in::<M>(pool.get(entry_id(near)), record);
+        let found = pool.near(near ^ entry(record.key, 0));
+        if let Some(chunk) = found {
+            self.count_in::<M>(chunk, record);
         }
-        found
+        found.is_some()
     }
 
     /// Counts a value and gives how many there are then, modulo 2³²; `None`, and nothing is counted,
@@ -392,6 +412,46 @@ fn link<M: Mode>(at: &AtomicU32, pool: &Pool, id: u32) -> u32 {
         Err(other) => {
             pool.give_back(id);
             other
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::instrument::bucket;
+
+    fn holds(bits: u64) {
+        let value = f64::from_bits(bits);
+        let (near, nearest) = (Key::near(bits), Key::nearest(bits));
+        if !value.is_normal() {
+            assert!(!near.is_kept(), "{value:e}");
+            return;
+        }
+        let (octave, _) = bucket::place(value.abs());
+        assert_eq!(near, Key::new(octave, value < 0.0), "{value:e}");
+        if value < 0.0 {
+            assert!(!nearest.is_kept(), "{value:e}");
+        } else if bits << 12 != 0 {
+            assert_eq!(nearest, near, "{value:e}");
+        }
+    }
+
+    #[test]
+    fn the_short_way_to_a_key_ends_at_the_same_or_at_none() {
+        for exponent in 0..2048_u64 {
+            for mantissa in [0, 1, (1 << 52) - 1] {
+                holds(exponent << 52 | mantissa);
+                holds(1 << 63 | exponent << 52 | mantissa);
+            }
+        }
+        assert!(!Key::nearest(0).is_kept());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn of_any_number(bits: u64) {
+            holds(bits);
         }
     }
 }

@@ -181,12 +181,13 @@ unsafe impl Zeroed for Chunk {
     }
 }
 
-/// Chunks in a segment: 4 MiB of address space.
-const SEGMENT: u32 = if cfg!(loom) { 4 } else { 1 << 15 };
+/// Chunks in a segment: 32 MiB of address space, of which what is touched is memory. All that threads
+/// have of their own ([`MOST_WITH_OWN`]) lie in the first, as long as there are few others.
+const SEGMENT: u32 = if cfg!(loom) { 4 } else { 1 << 18 };
 /// As many as an id can name, so that looking one up needs no check.
 const SEGMENTS: usize = if cfg!(loom) { 1 } else { (1 << ID_BITS) / SEGMENT as usize };
 /// The hard limit: 128 MiB.
-const MAX_SEGMENTS: usize = if cfg!(loom) { 1 } else { 32 };
+const MAX_SEGMENTS: usize = if cfg!(loom) { 1 } else { 4 };
 
 /// Once so many are in use no thread gets further ones of its own: 24 MiB. What is counted in shared
 /// ones costs some 20 ns more; ten thousand series that eight threads hammer would take 100 MiB.
@@ -227,22 +228,27 @@ impl Pool {
     }
 
     /// The chunk of an id that [`take`](Self::take) handed out.
-    #[inline]
     #[allow(unsafe_code)]
     pub(super) fn get(&self, id: u32) -> &'static Chunk {
         debug_assert!(id != 0 && id < self.fresh.load(Ordering::Relaxed));
         // Relaxed: `top_up` stored the segment before it raised the limit (release), `take` saw the
         // limit (acquire) before it handed out the id, and ids travel by release and acquire.
-        let segment = if id < SEGMENT { self.first.load(Ordering::Relaxed) } else { self.far(id) };
+        let segment = &self.segments[(id / SEGMENT) as usize % SEGMENTS];
         // SAFETY: an id below the limit lies in a segment of `SEGMENT` chunks that is never freed.
-        unsafe { &*segment.add((id % SEGMENT) as usize) }
+        unsafe { &*segment.load(Ordering::Relaxed).add((id % SEGMENT) as usize) }
     }
 
-    /// A call, so that the first segment's place is a branch to be predicted and not a load that
-    /// waits for the id.
-    #[inline(never)]
-    fn far(&self, id: u32) -> *mut Chunk {
-        self.segments[(id / SEGMENT) as usize % SEGMENTS].load(Ordering::Relaxed)
+    /// The same if it lies in the first segment, whose place is no load that waits for the id; any
+    /// other number is in none.
+    #[inline]
+    #[allow(unsafe_code)]
+    pub(super) fn near(&self, id: u32) -> Option<&'static Chunk> {
+        if id >= SEGMENT {
+            return None;
+        }
+        debug_assert!(id != 0 && id < self.fresh.load(Ordering::Relaxed));
+        // SAFETY: as above; there was a first segment when the first id was handed out.
+        Some(unsafe { &*self.first.load(Ordering::Relaxed).add(id as usize) })
     }
 
     /// A chunk of zeroes; `None` if the pool is empty. Lock-free, never allocates.

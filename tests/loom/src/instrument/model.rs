@@ -114,7 +114,7 @@ fn a_counter_only_grows() {
             let (leases, cells) = (leases.clone(), cells.clone());
             loom::thread::spawn(move || {
                 let slot = leases.take();
-                cells.add(slot, by);
+                cells.add_in(slot, by);
                 leases.give_back(slot);
             })
         });
