@@ -12,11 +12,11 @@ program=${CARGO_TARGET_DIR:-target}/release/highwater-instructions
 
 # case     instructions, the loop around it included; quiet: of a series that is seldom recorded
 budgets="
-quiet_timed  296
+quiet_timed  275
 quiet_record 233
-timed        112
-try_timed    113
-thinned       49
+timed        116
+try_timed    117
+thinned       47
 record        76
 counter       14
 watch          6

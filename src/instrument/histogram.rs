@@ -194,7 +194,12 @@ impl HistogramCore {
         let is_power = bits << 12 == 0;
         let place = (Key::nearest(bits), in_octave(seconds));
         let record = time_record(ticks, seconds, place, times);
-        !is_power && shard.record_near::<Alone>(&self.store.pool, record)
+        let pool = &self.store.pool;
+        match times {
+            _ if is_power => false,
+            1 => shard.record_late(pool, record),
+            _ => shard.record_near::<Alone>(pool, record),
+        }
     }
 
     /// Records what [`clock::elapsed_since`] gave; only on a core of [`Measure::Time`].
@@ -494,11 +499,7 @@ impl Seen {
         }
         for &key in &self.keys {
             let mut now = [0u32; PER_OCTAVE];
-            for chunk in shards.clone().filter_map(|shard| shard.find(pool, key)) {
-                for (sum, counter) in now.iter_mut().zip(&chunk.0) {
-                    *sum = sum.wrapping_add(counter.load(Ordering::Relaxed));
-                }
-            }
+            shards.clone().for_each(|shard| shard.add_to(&mut now, pool, key));
             if key == Key::ZERO {
                 // Its chunk has one counter that is used.
                 let gained = now.iter().fold(0, |sum: u32, count| sum.wrapping_add(*count));
@@ -515,7 +516,8 @@ impl Seen {
             for (index, now) in (first..).zip(now) {
                 // What the counter had at the last fold are the low bits of what it has given.
                 let gained = now.wrapping_sub(before.get(index) as u32);
-                if gained > 0 {
+                // Less than none: what was late is neither late nor counted yet.
+                if (1..=u32::MAX - MOST_SHORT).contains(&gained) {
                     into.count += u64::from(gained);
                     side.push((index, gained));
                 }
@@ -523,6 +525,9 @@ impl Seen {
         }
     }
 }
+
+/// What a reading may be short of: a record a shard, of which there are [at most](lease::Leases) so many.
+const MOST_SHORT: u32 = 128;
 
 impl Drop for HistogramCore {
     fn drop(&mut self) {

@@ -1,10 +1,10 @@
-//! One thread's part of one histogram: a cache line with the exact sum, the extremes and a
+//! One thread's part of one histogram: two cache lines with the exact sum, the extremes and a
 //! directory of the octaves it has seen, each a [`Chunk`] of 32 counters.
 //!
 //! ```text
-//! key = octave of the value, its sign        directory[key % 8] = tag (key / 8) << 22 | chunk id
+//! key = octave of the value, its sign        directory[key % 16] = tag (key / 16) << 22 | chunk id
 //! ```
-//! Values within eight octaves, a factor of 256, are found at once. What collides goes to a chain
+//! Values within sixteen octaves, a factor of 65,536, are found at once. What collides goes to a chain
 //! of chunks used as further directories (`more`).
 //!
 //! Writers: one thread on an exclusive shard ([`Alone`]), any number on a shared one
@@ -12,23 +12,32 @@
 //! (modulo 2³²), entries are only ever added, and `count` is written last with release, so that
 //! who has seen it has seen all of the record. Sum and buckets are not one: a reading may hold a
 //! record's bucket without its share of the sum, which then is in the next.
+//!
+//! The bucket of a duration is counted *late*, by the next one in the shard: `late` names it
+//! meanwhile. A processor that is to read its clock waits until it knows where all stores before
+//! that go, and this one depends on the clock itself: on AMD's Zen 3 it makes a timed query of 24 ns
+//! one of 40. What is late is written before what was late is counted, and read after the counters:
+//! so a record is never read twice. Between the two it is not read at all: a reading may be short
+//! of one record a shard, which then is in the next, as its count has not been written either.
 
 use super::{
     bucket::PER_OCTAVE,
-    storage::{Chunk, ID_BITS, Pool, Zeroed},
+    storage::{Chunk, ID_BITS, Pool, Zeroed, is_near},
 };
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Names an octave of positive or negative values, or zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key(u32);
 
-/// Makes the least octave (-1075, below 2^-1074) a key whose tag is not zero; and a double's
-/// exponent end in the same three bits as its key.
+/// Makes every key's tag other than zero, and a double's exponent end in the same bits as its key.
 const BIAS: i32 = 1087;
 const NEGATIVE: u32 = 4096;
 /// From a double's exponent to a key.
 const NEAR: u32 = (BIAS - 1023) as u32;
+/// So many of adjacent octaves are found at once.
+const PLACES: usize = 1 << PLACE_BITS;
+const PLACE_BITS: u32 = 4;
 /// On each side of 1.
 const MOST_OCTAVES: i32 = 128;
 
@@ -62,7 +71,7 @@ impl Key {
     }
 
     /// Whether it is counted: what an `f32` holds, 2^±128, and zero. Bounds what a series can
-    /// take: 513 octaves of 128 bytes in each shared shard, 39 in each of a thread's own, and 128
+    /// take: 513 octaves of 128 bytes in each shared shard, 47 in each of a thread's own, and 128
     /// KiB where the reader adds them up.
     #[inline]
     pub(super) fn is_kept(self) -> bool {
@@ -76,12 +85,12 @@ impl Key {
 
     #[inline]
     fn tag(self) -> u32 {
-        self.0 >> 3
+        self.0 >> PLACE_BITS
     }
 
     #[inline]
     fn place(self) -> usize {
-        (self.0 & 7) as usize
+        (self.0 as usize) % PLACES
     }
 }
 
@@ -96,7 +105,7 @@ fn entry_id(entry: u32) -> u32 {
 }
 
 fn entry_key(entry: u32, place: usize) -> Key {
-    Key((entry >> ID_BITS) << 3 | (place & 7) as u32)
+    Key((entry >> ID_BITS) << PLACE_BITS | (place % PLACES) as u32)
 }
 
 /// Where in a chunk used as a directory the next one is named; the rest are entries.
@@ -220,7 +229,7 @@ pub(super) struct Record {
 
 /// All zeroes is an empty shard.
 #[derive(Debug)]
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 pub(super) struct Shard {
     /// Ticks, or the bits of an f64.
     pub(super) sum: AtomicU64,
@@ -230,10 +239,15 @@ pub(super) struct Shard {
     pub(super) not_min: AtomicU64,
     /// Records so far, modulo 2³²: tells whether there is anything new.
     pub(super) count: AtomicU32,
+    /// The bucket of the last duration if it is still to be counted: the chunk's id, then the bucket.
+    late: AtomicU32,
+    directory: [AtomicU32; PLACES],
     /// The first further directory.
     more: AtomicU32,
-    directory: [AtomicU32; 8],
 }
+
+/// How wide a bucket is in [`Shard::late`].
+const BUCKET_BITS: u32 = PER_OCTAVE.ilog2();
 
 #[allow(unsafe_code)]
 // SAFETY: atomic integers only, each its integer's bytes.
@@ -245,24 +259,49 @@ unsafe impl Zeroed for Shard {
             max: AtomicU64::new(0),
             not_min: AtomicU64::new(0),
             count: AtomicU32::new(0),
-            more: AtomicU32::new(0),
+            late: AtomicU32::new(0),
             directory: std::array::from_fn(|_| AtomicU32::new(0)),
+            more: AtomicU32::new(0),
         }
     }
 }
 
 impl Shard {
+    /// The id of the chunk for a key, if it is where it is looked for first; else a number that
+    /// [is not near](is_near).
+    #[inline(always)]
+    fn near(&self, key: Key) -> u32 {
+        self.directory[key.place()].load(Ordering::Acquire) ^ entry(key, 0)
+    }
+
     /// Counts a value if its octave is where it is looked for first; else `false`, and nothing is
     /// counted.
     #[inline(always)]
     pub(super) fn record_near<M: Mode>(&self, pool: &Pool, record: Record) -> bool {
-        // Where the tags differ it is no id of the first segment.
-        let near = self.directory[record.key.place()].load(Ordering::Acquire);
-        let found = pool.near(near ^ entry(record.key, 0));
+        let found = pool.near(self.near(record.key));
         if let Some(chunk) = found {
             self.count_in::<M>(chunk, record);
         }
         found.is_some()
+    }
+
+    /// Does the same for who writes [`Alone`], but that the record's bucket is counted with the next
+    /// one.
+    #[inline(always)]
+    pub(super) fn record_late(&self, pool: &Pool, record: Record) -> bool {
+        debug_assert_eq!(record.times, 1);
+        let id = self.near(record.key);
+        if !is_near(id) {
+            return false;
+        }
+        let late = self.late.load(Ordering::Relaxed);
+        self.late.store(id << BUCKET_BITS | record.bucket as u32, Ordering::Relaxed);
+        if let Some(chunk) = pool.near(late >> BUCKET_BITS) {
+            // Release: the reader that sees it counted sees that it is no longer late.
+            Alone::add_u32(&chunk.0[late as usize % PER_OCTAVE], 1, Ordering::Release);
+        }
+        self.add::<Alone>(record);
+        true
     }
 
     /// Counts a value and gives how many there are then, modulo 2³²; `None`, and nothing is counted,
@@ -274,9 +313,15 @@ impl Shard {
 
     #[inline(always)]
     fn count_in<M: Mode>(&self, chunk: &Chunk, record: Record) -> u32 {
+        M::add_u32(&chunk.0[record.bucket % PER_OCTAVE], record.times, Ordering::Relaxed);
+        self.add::<M>(record)
+    }
+
+    /// All of a record but its bucket.
+    #[inline(always)]
+    fn add<M: Mode>(&self, record: Record) -> u32 {
         M::raise(&self.max, record.order);
         M::raise(&self.not_min, !record.order);
-        M::add_u32(&chunk.0[record.bucket % PER_OCTAVE], record.times, Ordering::Relaxed);
         match record.amount {
             Amount::Ticks(ticks) => {
                 M::add_u64(&self.sum, ticks.wrapping_mul(u64::from(record.times)));
@@ -291,7 +336,7 @@ impl Shard {
         if let Some(found) = claim::<M>(&self.directory[key.place()], pool, key)? {
             return Some(found);
         }
-        // An exclusive shard stops at 39 octaves, 5 KiB: what is wilder goes to the home shard,
+        // An exclusive shard stops at 47 octaves, 6 KiB: what is wilder goes to the home shard,
         // so that a series' memory does not multiply with its threads. A shared one has no more
         // than there are keys.
         let mut left = if M::SHARED { u32::MAX } else { 1 };
@@ -302,7 +347,7 @@ impl Shard {
                 id => id,
             };
             let directory = pool.get(id);
-            for at in (key.place()..MORE).step_by(8) {
+            for at in (key.place()..MORE).step_by(PLACES) {
                 if let Some(found) = claim::<M>(&directory.0[at], pool, key)? {
                     return Some(found);
                 }
@@ -313,20 +358,28 @@ impl Shard {
         None
     }
 
-    /// The chunk of a key, for the reader.
-    pub(super) fn find(&self, pool: &Pool, key: Key) -> Option<&'static Chunk> {
-        let mut found = None;
+    /// Adds to `sums` what has been counted of a key, for the reader.
+    pub(super) fn add_to(&self, sums: &mut [u32; PER_OCTAVE], pool: &Pool, key: Key) {
         self.each_entry(pool, key.place(), &mut |known, id| {
-            if known == key {
-                found = Some(pool.get(id));
+            if known != key {
+                return;
+            }
+            for (sum, counter) in sums.iter_mut().zip(&pool.get(id).0) {
+                *sum = sum.wrapping_add(counter.load(Ordering::Relaxed));
+            }
+            // Acquire: what has been read as counted is no longer read as late.
+            fence(Ordering::Acquire);
+            let late = self.late.load(Ordering::Relaxed);
+            if late >> BUCKET_BITS == id {
+                let sum = &mut sums[late as usize % PER_OCTAVE];
+                *sum = sum.wrapping_add(1);
             }
         });
-        found
     }
 
     /// All keys with a chunk, in no order.
     pub(super) fn each_key(&self, pool: &Pool, mut each: impl FnMut(Key)) {
-        for place in 0..8 {
+        for place in 0..PLACES {
             self.each_entry(pool, place, &mut |key, _| each(key));
         }
     }
@@ -342,7 +395,7 @@ impl Shard {
         let mut next = self.more.load(Ordering::Acquire);
         while next != 0 {
             let directory = pool.get(next);
-            for at in (place..MORE).step_by(8) {
+            for at in (place..MORE).step_by(PLACES) {
                 let entry = directory.0[at].load(Ordering::Acquire);
                 if entry == 0 {
                     return;
@@ -361,7 +414,7 @@ impl Shard {
     /// Makes it as new and returns its chunks. The caller sees to it that nobody else is here.
     pub(super) fn reset(&self, pool: &Pool) {
         let mut ids = Vec::new();
-        for place in 0..8 {
+        for place in 0..PLACES {
             self.each_entry(pool, place, &mut |_, id| ids.push(id));
             self.directory[place].store(0, Ordering::Relaxed);
         }
@@ -380,6 +433,7 @@ impl Shard {
             word.store(0, Ordering::Relaxed);
         }
         self.count.store(0, Ordering::Relaxed);
+        self.late.store(0, Ordering::Relaxed);
     }
 }
 

@@ -239,14 +239,14 @@ impl Pool {
     }
 
     /// The same if it lies in the first segment, whose place is no load that waits for the id; any
-    /// other number is in none.
+    /// other number is in none. That of 0 is nobody's: what is counted there is not read.
     #[inline]
     #[allow(unsafe_code)]
     pub(super) fn near(&self, id: u32) -> Option<&'static Chunk> {
-        if id >= SEGMENT {
+        if !is_near(id) {
             return None;
         }
-        debug_assert!(id != 0 && id < self.fresh.load(Ordering::Relaxed));
+        debug_assert!(id < self.fresh.load(Ordering::Relaxed));
         // SAFETY: as above; there was a first segment when the first id was handed out.
         Some(unsafe { &*self.first.load(Ordering::Relaxed).add(id as usize) })
     }
@@ -346,6 +346,12 @@ impl Pool {
             self.limit.store((segment as u32 + 1) * SEGMENT, Ordering::Release);
         }
     }
+}
+
+/// Whether the chunk of this id lies in the first segment.
+#[inline]
+pub(super) fn is_near(id: u32) -> bool {
+    id < SEGMENT
 }
 
 fn advance(list: u64, head: u32) -> u64 {
