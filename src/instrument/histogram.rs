@@ -109,8 +109,9 @@ struct Seen {
     sum: f64,
     max: u64,
     not_min: u64,
-    /// The octaves met: the negative ones after the positive ones, zero last.
-    keys: Vec<Key>,
+    /// The octaves met, and what all counters of each came to, modulo 2³²: the negative ones after
+    /// the positive ones, zero last.
+    keys: Vec<(Key, u32)>,
 }
 
 impl HistogramCore {
@@ -473,25 +474,31 @@ impl Seen {
     ) {
         for shard in shards.clone() {
             shard.each_key(pool, |key| {
-                if let Err(at) = self.keys.binary_search(&key) {
+                if let Err(at) = self.keys.binary_search_by_key(&key, |(known, _)| *known) {
                     // One at a time: there are few for each series, and many series.
                     self.keys.reserve_exact(1);
-                    self.keys.insert(at, key);
+                    self.keys.insert(at, (key, 0));
                 }
             });
         }
-        for &key in &self.keys {
+        for (key, seen) in &mut self.keys {
+            let key = *key;
             let mut now = [0u32; PER_OCTAVE];
             for chunk in shards.clone().filter_map(|shard| shard.find(pool, key)) {
                 for (sum, counter) in now.iter_mut().zip(&chunk.0) {
                     *sum = sum.wrapping_add(counter.load(Ordering::Relaxed));
                 }
             }
+            // Counters only grow, and all together by less than 2³²: where their sum is what it was,
+            // so is each, and what they had need not be fetched. So it is with most octaves.
+            let sum = now.iter().fold(0, |sum: u32, count| sum.wrapping_add(*count));
+            let gained = sum.wrapping_sub(std::mem::replace(seen, sum));
+            if gained == 0 {
+                continue;
+            }
+            into.count += u64::from(gained);
             if key == Key::ZERO {
-                // Its chunk has one counter that is used.
-                let gained = now.iter().fold(0, |sum: u32, count| sum.wrapping_add(*count));
-                into.zero = u64::from(gained.wrapping_sub(all.zero as u32));
-                into.count += into.zero;
+                into.zero = u64::from(gained);
                 continue;
             }
             let (before, side) = if key.is_negative() {
@@ -500,14 +507,10 @@ impl Seen {
                 (&all.positive, &mut into.positive)
             };
             let first = key.octave() * PER_OCTAVE as i32;
-            for (index, now) in (first..).zip(now) {
-                // What the counter had at the last fold are the low bits of what it has given.
-                let gained = now.wrapping_sub(before.get(index) as u32);
-                if gained > 0 {
-                    into.count += u64::from(gained);
-                    side.push((index, gained));
-                }
-            }
+            // What the counters had at the last fold are the low bits of what they have given.
+            let mut gained = now;
+            before.take_off(first, &mut gained);
+            side.extend((first..).zip(gained).filter(|(_, gained)| *gained > 0));
         }
     }
 }
