@@ -134,10 +134,18 @@ impl Buckets {
         self.counts[at] += count;
     }
 
-    /// Zero for a bucket that has never been added to.
-    pub(super) fn get(&self, index: i32) -> u64 {
-        let at = index.checked_sub(self.offset).and_then(|at| usize::try_from(at).ok());
-        at.and_then(|at| self.counts.get(at)).copied().unwrap_or(0)
+    /// Takes what there is off adjacent counters, the first of which is that of bucket `first`,
+    /// modulo 2³².
+    pub(super) fn take_off(&self, first: i32, counters: &mut [u32]) {
+        let (skip, own) = match usize::try_from(self.offset - first) {
+            Ok(skip) => (skip, 0),
+            Err(_) => (0, (first - self.offset) as usize),
+        };
+        if let (Some(counters), Some(own)) = (counters.get_mut(skip..), self.counts.get(own..)) {
+            for (counter, own) in counters.iter_mut().zip(own) {
+                *counter = counter.wrapping_sub(*own as u32);
+            }
+        }
     }
 
     /// `(index, count)` of the buckets that hold something, ascending.

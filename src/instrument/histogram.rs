@@ -13,7 +13,7 @@
 //! ([`Pool::take_own`](super::storage::Pool)); beyond it a series new to a thread stays in its home
 //! shard, which costs time and no count.
 //!
-//! Counters are 32 bits wide and differences wrap: right as long as one series gains less than 2³²
+//! Counters are 32 bits wide and differences wrap: right as long as one series gains 128 less than 2³²
 //! between two folds. The engine looks at least every 5 s and folds ahead of its tick where a
 //! quarter of that is reached, so 640 million records a second into one series are counted right.
 
@@ -113,8 +113,9 @@ struct Seen {
     sum: f64,
     max: u64,
     not_min: u64,
-    /// The octaves met: the negative ones after the positive ones, zero last.
-    keys: Vec<Key>,
+    /// The octaves met, and what all counters of each came to, modulo 2³²: the negative ones after
+    /// the positive ones, zero last.
+    keys: Vec<(Key, u32)>,
 }
 
 impl HistogramCore {
@@ -490,20 +491,26 @@ impl Seen {
     ) {
         for shard in shards.clone() {
             shard.each_key(pool, |key| {
-                if let Err(at) = self.keys.binary_search(&key) {
+                if let Err(at) = self.keys.binary_search_by_key(&key, |(known, _)| *known) {
                     // One at a time: there are few for each series, and many series.
                     self.keys.reserve_exact(1);
-                    self.keys.insert(at, key);
+                    self.keys.insert(at, (key, 0));
                 }
             });
         }
-        for &key in &self.keys {
+        for (key, seen) in &mut self.keys {
+            let key = *key;
             let mut now = [0u32; PER_OCTAVE];
             shards.clone().for_each(|shard| shard.add_to(&mut now, pool, key));
+            // Counters only grow, and all together by less than 2³²: where their sum is what it was,
+            // so is each, and what they had need not be fetched. So it is with most octaves.
+            let sum = now.iter().fold(0, |sum: u32, count| sum.wrapping_add(*count));
+            let gained = sum.wrapping_sub(std::mem::replace(seen, sum));
+            if gained == 0 {
+                continue;
+            }
             if key == Key::ZERO {
-                // Its chunk has one counter that is used.
-                let gained = now.iter().fold(0, |sum: u32, count| sum.wrapping_add(*count));
-                into.zero = u64::from(gained.wrapping_sub(all.zero as u32));
+                into.zero = u64::from(gained);
                 into.count += into.zero;
                 continue;
             }
@@ -513,9 +520,10 @@ impl Seen {
                 (&all.positive, &mut into.positive)
             };
             let first = key.octave() * PER_OCTAVE as i32;
-            for (index, now) in (first..).zip(now) {
-                // What the counter had at the last fold are the low bits of what it has given.
-                let gained = now.wrapping_sub(before.get(index) as u32);
+            // What the counters had at the last fold are the low bits of what they have given.
+            let mut gained = now;
+            before.take_off(first, &mut gained);
+            for (index, gained) in (first..).zip(gained) {
                 // Less than none: what was late is neither late nor counted yet.
                 if (1..=u32::MAX - MOST_SHORT).contains(&gained) {
                     into.count += u64::from(gained);

@@ -394,7 +394,7 @@ impl Bound {
                 Value::Absent => return None,
                 Value::Float(value) => *value,
                 // That it is there is all a rule can say of a histogram.
-                Value::Histogram(_) => f64::NAN,
+                Value::Histogram(_) | Value::Gained(_) => f64::NAN,
             };
             Some((*alert as usize, value))
         })

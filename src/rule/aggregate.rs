@@ -54,7 +54,7 @@ pub(crate) fn evaluate(
 
 fn gather(op: AggregateOp, value: Value, group: &mut Accumulator, scratch: &mut Scratch) {
     match value {
-        Value::Absent => {}
+        Value::Absent | Value::Gained(_) => {}
         Value::Float(value) => {
             group.count += 1;
             match op {

@@ -110,7 +110,9 @@ impl<'a> Binder<'a> {
         let in_baseline = self.in_baseline;
         let mut bound = self.bound.iter();
         if let Some((.., known)) = bound.find(|(e, of, _)| e == expr && *of == in_baseline) {
-            return Ok(*known);
+            let known = *known;
+            self.take_whole(known);
+            return Ok(known);
         }
         let node = match expr {
             Expr::Number(number) => self.one(Op::Number(*number), Labels::empty()),
@@ -137,7 +139,15 @@ impl<'a> Binder<'a> {
             Expr::Recorded(recorded) => self.recorded(recorded)?,
         };
         self.bound.push((expr.clone(), in_baseline, node));
+        self.take_whole(node);
         Ok(node)
+    }
+
+    /// Of whoever takes a node the most is assumed, until it is known that it only asks.
+    fn take_whole(&mut self, node: NodeId) {
+        if let Op::Range { whole, .. } = &mut self.plan.nodes[node].op {
+            *whole += 1;
+        }
     }
 
     pub(super) fn add(&mut self, op: Op, slots: Vec<Slot>) -> NodeId {
@@ -230,7 +240,7 @@ impl<'a> Binder<'a> {
             slots.push(if function == Function::LastOverTime { slot } else { slot.unnamed() });
         }
         let scale = if self.in_baseline { Scale::Seen } else { Scale::Window };
-        Ok(self.add(Op::Range { function, span, scale, windows, parameter }, slots))
+        Ok(self.add(Op::Range { function, span, scale, windows, parameter, whole: 0 }, slots))
     }
 
     /// The share of values at or below a bound, where each histogram in it knows them exactly
@@ -269,7 +279,7 @@ impl<'a> Binder<'a> {
             }
             // Whatever a rate is stretched by, of both it would be the same; so none is.
             let (function, scale, parameter) = (Function::Increase, Scale::Gain, None);
-            let range = Op::Range { function, span, scale, windows, parameter };
+            let range = Op::Range { function, span, scale, windows, parameter, whole: 0 };
             let node = self.add(range, slots);
             sides.push(self.sums(of, node));
         }
@@ -371,6 +381,9 @@ impl<'a> Binder<'a> {
 
     /// A function of each histogram.
     fn histograms(&mut self, function: Function, of: NodeId, parameters: Vec<NodeId>) -> NodeId {
+        if let Op::Range { whole, .. } = &mut self.plan.nodes[of].op {
+            *whole = whole.saturating_sub(1);
+        }
         let (mut from, mut slots) = (Vec::new(), Vec::new());
         for (at, slot) in self.slots[of].iter().enumerate().filter(|(_, slot)| slot.histogram) {
             from.push(at as u32);

@@ -70,9 +70,13 @@ impl PartialEq for Pattern {
 
 impl Pattern {
     pub(crate) fn new(text: &str) -> Result<Self, regex_lite::Error> {
-        // Parsed alone first, so that a stray parenthesis cannot pair with ours.
-        regex(text)?;
-        Ok(Self { text: text.to_owned(), regex: regex(&format!("^(?s:{text})$"))? })
+        let whole = regex(&format!("^(?s:{text})$"));
+        // Compiled alone too where a stray parenthesis could have paired with ours, and for an error
+        // that is about what was given.
+        if text.contains(')') || whole.is_err() {
+            regex(text)?;
+        }
+        Ok(Self { text: text.to_owned(), regex: whole? })
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     instrument::{SCALE, lower_bound, upper_bound},
-    window::{Counts, Dense},
+    window::{Counts, Dense, HistogramWindowId},
 };
 
 #[inline]
@@ -151,14 +151,6 @@ impl Buckets {
             *own += other * factor;
         }
     }
-
-    fn iter(&self) -> impl DoubleEndedIterator<Item = (i32, f64)> + '_ {
-        self.counts
-            .iter()
-            .enumerate()
-            .filter(|(_, count)| **count != 0.0)
-            .map(|(at, count)| (self.offset + at as i32, *count))
-    }
 }
 
 /// A histogram as expressions handle it.
@@ -255,7 +247,83 @@ impl Hist {
         self.sum += other.sum * factor;
     }
 
+    fn view(&self) -> View<'_, f64> {
+        let Self { positive, negative, zero, count, sum } = self;
+        View {
+            positive: Side { offset: positive.offset, counts: &positive.counts },
+            negative: Side { offset: negative.offset, counts: &negative.counts },
+            factor: 1.0,
+            zero: *zero,
+            count: *count,
+            sum: *sum,
+        }
+    }
+
     pub(crate) fn ask(&self, function: Function, a: f64, b: f64) -> f64 {
+        self.view().ask(function, a, b)
+    }
+}
+
+/// Asks `factor` times these: the same as of a scaled copy, without the copy.
+pub(crate) fn ask(of: &Counts, factor: f64, function: Function, a: f64, b: f64) -> f64 {
+    let Counts { positive, negative, .. } = of;
+    let view = View {
+        positive: Side { offset: positive.offset, counts: &positive.counts },
+        negative: Side { offset: negative.offset, counts: &negative.counts },
+        factor,
+        zero: of.zero as f64 * factor,
+        count: of.count as f64 * factor,
+        sum: of.sum * factor,
+    };
+    view.ask(function, a, b)
+}
+
+trait Count: Copy {
+    fn number(self) -> f64;
+}
+
+impl Count for f64 {
+    #[inline]
+    fn number(self) -> f64 {
+        self
+    }
+}
+
+impl Count for u64 {
+    #[inline]
+    fn number(self) -> f64 {
+        self as f64
+    }
+}
+
+/// Bucket counts from `offset` on.
+struct Side<'a, N> {
+    offset: i32,
+    counts: &'a [N],
+}
+
+impl<N: Count> Side<'_, N> {
+    fn iter(&self, factor: f64) -> impl DoubleEndedIterator<Item = (i32, f64)> + '_ {
+        self.counts
+            .iter()
+            .enumerate()
+            .map(move |(at, count)| (self.offset + at as i32, count.number() * factor))
+            .filter(|(_, count)| *count != 0.0)
+    }
+}
+
+/// A histogram to be asked; of its buckets only, `factor` times what there is.
+struct View<'a, N> {
+    positive: Side<'a, N>,
+    negative: Side<'a, N>,
+    factor: f64,
+    zero: f64,
+    count: f64,
+    sum: f64,
+}
+
+impl<N: Count> View<'_, N> {
+    fn ask(&self, function: Function, a: f64, b: f64) -> f64 {
         match function {
             Function::HistogramCount => self.count,
             Function::HistogramSum => self.sum,
@@ -268,14 +336,16 @@ impl Hist {
 
     /// All populated buckets, from the lowest value on.
     fn buckets(&self) -> impl DoubleEndedIterator<Item = (Place, f64)> + '_ {
-        let negative = self.negative.iter().rev().map(|(at, count)| (Place::Negative(at), count));
+        let negative =
+            self.negative.iter(self.factor).rev().map(|(at, count)| (Place::Negative(at), count));
         let zero = (self.zero != 0.0).then_some((Place::Zero, self.zero));
-        let positive = self.positive.iter().map(|(at, count)| (Place::Positive(at), count));
+        let positive =
+            self.positive.iter(self.factor).map(|(at, count)| (Place::Positive(at), count));
         negative.chain(zero).chain(positive)
     }
 
     /// As Prometheus 3 does it: within an exponential bucket interpolated on a logarithmic scale.
-    pub(crate) fn quantile(&self, q: f64) -> f64 {
+    fn quantile(&self, q: f64) -> f64 {
         if q < 0.0 {
             return f64::NEG_INFINITY;
         }
@@ -337,7 +407,7 @@ impl Hist {
     /// Which share of the zeros Prometheus takes to be below zero: to it, their bucket has a width,
     /// and extends to where there are other values.
     fn zeros_below_zero(&self) -> f64 {
-        let some = |buckets: &Buckets| buckets.iter().next().is_some();
+        let some = |side: &Side<'_, N>| side.iter(self.factor).next().is_some();
         match (some(&self.negative), some(&self.positive)) {
             (false, true) => 0.0,
             (true, false) => 1.0,
@@ -351,11 +421,23 @@ impl Hist {
 pub(crate) struct Scratch {
     hists: Vec<Hist>,
     used: usize,
+    /// What is only asked something: which window, and how many times what it has.
+    gains: Vec<(HistogramWindowId, f64)>,
 }
 
 impl Scratch {
     pub(crate) fn clear(&mut self) {
         self.used = 0;
+        self.gains.clear();
+    }
+
+    pub(crate) fn gain(&self, at: u32) -> (HistogramWindowId, f64) {
+        self.gains[at as usize]
+    }
+
+    pub(crate) fn put_gain(&mut self, window: HistogramWindowId, factor: f64) -> Value {
+        self.gains.push((window, factor));
+        Value::Gained(self.gains.len() as u32 - 1)
     }
 
     pub(crate) fn get(&self, at: u32) -> &Hist {
@@ -401,10 +483,9 @@ impl Scratch {
 
     pub(crate) fn bytes(&self) -> usize {
         let buckets = |b: &Buckets| b.counts.capacity() * size_of::<f64>();
-        self.hists
-            .iter()
-            .map(|hist| size_of::<Hist>() + buckets(&hist.positive) + buckets(&hist.negative))
-            .sum()
+        let hist = |hist: &Hist| buckets(&hist.positive) + buckets(&hist.negative);
+        self.hists.iter().map(|one| size_of::<Hist>() + hist(one)).sum::<usize>()
+            + self.gains.capacity() * size_of::<(HistogramWindowId, f64)>()
     }
 }
 
@@ -425,17 +506,17 @@ mod tests {
     fn quantiles_interpolate_on_a_logarithmic_scale() {
         // One bucket, (1, 2^(1/32)]: the median is at half of the exponent.
         let one = hist(&[(0, 10.0)], 0.0);
-        assert!((one.quantile(0.5) - 2_f64.powf(0.5 / 32.0)).abs() < 1e-12);
-        assert!((one.quantile(1.0) - 2_f64.powf(1.0 / 32.0)).abs() < 1e-12);
-        assert!((one.quantile(0.0) - 1.0).abs() < 1e-12);
-        assert_eq!(one.quantile(-0.1), f64::NEG_INFINITY);
-        assert_eq!(one.quantile(1.1), f64::INFINITY);
-        assert!(hist(&[], 0.0).quantile(0.5).is_nan());
+        assert!((one.view().quantile(0.5) - 2_f64.powf(0.5 / 32.0)).abs() < 1e-12);
+        assert!((one.view().quantile(1.0) - 2_f64.powf(1.0 / 32.0)).abs() < 1e-12);
+        assert!((one.view().quantile(0.0) - 1.0).abs() < 1e-12);
+        assert_eq!(one.view().quantile(-0.1), f64::NEG_INFINITY);
+        assert_eq!(one.view().quantile(1.1), f64::INFINITY);
+        assert!(hist(&[], 0.0).view().quantile(0.5).is_nan());
         // A quarter of the values is zero.
         let mixed = hist(&[(0, 1.0), (32, 2.0)], 1.0);
-        assert_eq!(mixed.quantile(0.2), 0.0);
-        assert!((mixed.quantile(0.75) - 2_f64.powf(32.5 / 32.0)).abs() < 1e-12);
-        assert_eq!(mixed.fraction(0.0, 9.0), 1.0);
+        assert_eq!(mixed.view().quantile(0.2), 0.0);
+        assert!((mixed.view().quantile(0.75) - 2_f64.powf(32.5 / 32.0)).abs() < 1e-12);
+        assert_eq!(mixed.view().fraction(0.0, 9.0), 1.0);
     }
 
     #[test]

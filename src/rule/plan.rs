@@ -11,7 +11,7 @@ use super::{
     aggregate::Accumulator,
     binary::{Pairing, SetOp},
     expr::{AggregateOp, BinaryOp, Function},
-    number::{Hist, Scratch},
+    number::{self, Hist, Scratch},
     range,
 };
 use crate::window::{CounterId, FloatId, HistogramId, HistogramWindowId, SpanId, Store};
@@ -26,6 +26,9 @@ pub(crate) enum Value {
     Float(f64),
     /// Where it is in the [`Scratch`] of this evaluation.
     Histogram(u32),
+    /// As the window store has it, for who only [asks](number::ask); where that is in the
+    /// [`Scratch`].
+    Gained(u32),
 }
 
 impl Value {
@@ -98,6 +101,9 @@ pub(crate) enum Op {
         scale: Scale,
         windows: Vec<Window>,
         parameter: Option<NodeId>,
+        /// How many take its histograms for more than to ask them something: if none does, they
+        /// are not copied.
+        whole: u32,
     },
     /// `absent` and `absent_over_time`: one slot, present when no slot of the argument is.
     Absent(NodeId),
@@ -219,7 +225,7 @@ impl Node {
                     };
                 }
             }
-            Op::Range { function, span, scale, windows, parameter } => {
+            Op::Range { function, span, scale, windows, parameter, whole } => {
                 let parameter = parameter.map_or(f64::NAN, |at| scalar(below, at));
                 for (out, window) in out.iter_mut().zip(windows) {
                     if let Window::Histogram(window) = window
@@ -228,7 +234,8 @@ impl Node {
                         let why = "its windows have come to take more than their budget";
                         return Err(Failure(why.into()));
                     }
-                    *out = range::evaluate(*function, *window, *span, *scale, parameter, cx);
+                    let whole = *whole > 0;
+                    *out = range::evaluate(*function, *window, *span, *scale, parameter, whole, cx);
                 }
             }
             Op::Absent(of) => {
@@ -245,7 +252,7 @@ impl Node {
                     *out = match *value {
                         Value::Float(value) => Value::Float(-value),
                         Value::Histogram(at) => cx.scratch.map(at, |hist| hist.scale(-1.0)),
-                        Value::Absent => Value::Absent,
+                        Value::Absent | Value::Gained(_) => Value::Absent,
                     };
                 }
             }
@@ -265,7 +272,7 @@ impl Node {
                 for (out, value) in out.iter_mut().zip(values(below, *of)) {
                     *out = value
                         .float()
-                        .and_then(|value| super::number::map(function, value, a, b))
+                        .and_then(|value| number::map(function, value, a, b))
                         .map_or(Value::Absent, Value::Float);
                 }
             }
@@ -278,6 +285,13 @@ impl Node {
                     *out = match values[*from as usize] {
                         Value::Histogram(at) => {
                             Value::Float(cx.scratch.get(at).ask(*function, a, b))
+                        }
+                        Value::Gained(at) => {
+                            let (window, factor) = cx.scratch.gain(at);
+                            let gain = cx.store.histogram_gain(window);
+                            gain.map_or(Value::Absent, |gain| {
+                                Value::Float(number::ask(gain.gain, factor, *function, a, b))
+                            })
                         }
                         _ => Value::Absent,
                     };
@@ -299,9 +313,9 @@ impl Node {
             Op::Scalars { op, left, right } => {
                 let (left, right) = (scalar(below, *left), scalar(below, *right));
                 out[0] = Value::Float(if op.is_comparison() {
-                    f64::from(u8::from(super::number::compare(*op, left, right)))
+                    f64::from(u8::from(number::compare(*op, left, right)))
                 } else {
-                    super::number::arithmetic(*op, left, right)
+                    number::arithmetic(*op, left, right)
                 });
             }
             Op::Pair(pairing) => pairing.evaluate(below, out, cx.scratch)?,
@@ -356,7 +370,9 @@ impl Source {
             }
             Self::Histogram(histogram) => {
                 let counts = cx.store.total(histogram);
-                cx.scratch.put(|hist: &mut Hist| hist.copy(counts))
+                counts.map_or(Value::Absent, |counts| {
+                    cx.scratch.put(|hist: &mut Hist| hist.copy(counts))
+                })
             }
         }
     }

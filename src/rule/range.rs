@@ -13,6 +13,7 @@ pub(crate) fn evaluate(
     span: SpanId,
     scale: Scale,
     parameter: f64,
+    whole: bool,
     cx: &mut Context<'_>,
 ) -> Value {
     match window {
@@ -41,6 +42,9 @@ pub(crate) fn evaluate(
                 Scale::Seen => gain.seconds().recip(),
                 Scale::Gain => 1.0,
             };
+            if !whole {
+                return cx.scratch.put_gain(window, factor);
+            }
             cx.scratch.put(|hist| {
                 hist.copy(gain.gain);
                 hist.scale(factor);

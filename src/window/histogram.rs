@@ -47,7 +47,7 @@ impl Dense {
 
     #[inline]
     fn apply(&mut self, first: i32, counts: &[u64], change: impl Fn(u64, u64) -> u64) {
-        if self.reach(first, first.saturating_add(counts.len() as i32 - 1)) {
+        if !counts.is_empty() && self.reach(first, first.saturating_add(counts.len() as i32 - 1)) {
             let slots = &mut self.counts[(first - self.offset) as usize..];
             for (slot, count) in slots.iter_mut().zip(counts) {
                 *slot = change(*slot, *count);
@@ -64,6 +64,10 @@ impl Dense {
                 *slot = slot.wrapping_add(u64::from(*count));
             }
         }
+    }
+
+    fn add_all(&mut self, other: &Self) {
+        self.apply(other.offset, &other.counts, u64::wrapping_add);
     }
 
     fn populated(&self) -> impl Iterator<Item = (i32, u64)> + '_ {
@@ -94,16 +98,23 @@ impl Counts {
         self.positive.add(&delta.positive);
         self.negative.add(&delta.negative);
         self.zero = self.zero.wrapping_add(delta.zero);
-        let all = delta.positive.iter().chain(&delta.negative).map(|(_, count)| u64::from(*count));
-        self.count = all.fold(self.count.wrapping_add(delta.zero), u64::wrapping_add);
+        self.count = self.count.wrapping_add(delta.count);
         self.sum += delta.sum;
     }
 
+    fn add_all(&mut self, other: &Self) {
+        self.positive.add_all(&other.positive);
+        self.negative.add_all(&other.negative);
+        self.zero = self.zero.wrapping_add(other.zero);
+        self.count = self.count.wrapping_add(other.count);
+        self.sum += other.sum;
+    }
+
     /// All there is, but for what is still to be added.
-    pub(super) fn begin_with(&mut self, all: &Distribution, without: Option<&Delta>) {
+    fn begin_with(&mut self, all: &Distribution, without: Option<&Delta>) {
         self.clear();
         let sides = [(&mut self.positive, &all.positive), (&mut self.negative, &all.negative)];
-        for (side, all) in sides.into_iter().filter(|(_, all)| !all.counts.is_empty()) {
+        for (side, all) in sides {
             side.apply(all.offset, &all.counts, |_, count| count);
         }
         (self.zero, self.count, self.sum) = (all.zero, all.count, all.sum);
@@ -165,8 +176,10 @@ pub(super) struct Buffers {
 /// One histogram series.
 #[derive(Debug)]
 pub(super) struct Deltas {
-    /// All since it is tracked.
-    pub(super) total: Counts,
+    /// All since its series began, where that is asked for.
+    total: Option<Box<Counts>>,
+    /// The sum of all recorded values.
+    sum: f64,
     /// What has come since the last tick of a coarse tier.
     pending: Option<Box<Counts>>,
     log: Option<Log>,
@@ -190,7 +203,30 @@ impl Deltas {
     /// Of the fine tier, or of a coarse one.
     pub(super) fn new(coarse: bool) -> Self {
         let pending = coarse.then(Box::default);
-        Self { total: Counts::default(), pending, log: None }
+        Self { total: None, sum: 0.0, pending, log: None }
+    }
+
+    /// Counts all from now on; whether that is new.
+    pub(super) fn count_all(&mut self) -> bool {
+        let is_new = self.total.is_none();
+        self.total.get_or_insert_default();
+        is_new
+    }
+
+    /// What was recorded before, but for what is still to be pushed.
+    pub(super) fn begin_with(&mut self, all: &Distribution, without: Option<&Delta>) {
+        if let Some(total) = &mut self.total {
+            total.begin_with(all, without);
+        }
+        // The sums that are kept are differences to the one it began with.
+        if self.log.as_ref().is_none_or(|log| log.sums.is_empty()) {
+            self.sum = all.sum - without.map_or(0.0, |delta| delta.sum);
+        }
+    }
+
+    /// All since its series began; `None` if nobody [counts](Self::count_all) it.
+    pub(super) fn total(&self) -> Option<&Counts> {
+        self.total.as_deref()
     }
 
     /// The longest span that is kept.
@@ -200,7 +236,11 @@ impl Deltas {
 
     /// Keeps none from now on.
     pub(super) fn shed(&mut self) {
-        (self.log, self.pending) = (None, None);
+        self.log = None;
+        // Empty, so that its heir goes on with all ticks.
+        if let Some(pending) = &mut self.pending {
+            **pending = Counts::default();
+        }
     }
 
     /// The deltas another store has kept, for a span of this one.
@@ -210,7 +250,8 @@ impl Deltas {
 
     /// What it has counted and waits for, but no log yet.
     pub(super) fn heir(&mut self) -> Self {
-        Self { total: std::mem::take(&mut self.total), pending: self.pending.take(), log: None }
+        let (total, pending) = (self.total.take(), self.pending.take());
+        Self { total, sum: self.sum, pending, log: None }
     }
 
     /// Keeps the deltas of a span from now on; whether that is new.
@@ -236,13 +277,18 @@ impl Deltas {
         }
     }
 
-    /// Takes in what a tick brought; its tier's tick, if this is one.
+    /// Takes in what a tick brought; its tier's tick, if this is one. Then its windows are
+    /// [advanced](HistogramWindow::advance), and this [let go](Self::let_go) of.
     pub(super) fn push(&mut self, tick: Option<Tick>, delta: &Delta, buffers: &mut Buffers) {
-        self.total.add(delta);
+        self.sum += delta.sum;
+        if let Some(total) = &mut self.total {
+            total.add(delta);
+        }
+        let Some(log) = &mut self.log else { return };
         if let Some(pending) = &mut self.pending {
             pending.add(delta);
         }
-        let (Some(log), Some(tick)) = (&mut self.log, tick) else { return };
+        let Some(tick) = tick else { return };
         if log.ends.is_empty() {
             (log.first, log.base) = (tick, 0);
         }
@@ -255,7 +301,6 @@ impl Deltas {
                 side.extend(all.populated());
             }
             codec::encode(pending.zero, positive, negative, record);
-            pending.clear();
         } else {
             codec::encode(delta.zero, &delta.positive, &delta.negative, record);
         }
@@ -265,10 +310,14 @@ impl Deltas {
         }
         log.bytes.extend(&*record);
         log.ends.push_back(log.base.wrapping_add(log.bytes.len() as u32));
-        log.sums.push_back(self.total.sum);
+        log.sums.push_back(self.sum);
     }
 
-    pub(super) fn trim(&mut self, line: &Timeline) {
+    /// Forgets what no window reaches any more, and what the sampled tick stood for.
+    pub(super) fn let_go(&mut self, line: &Timeline) {
+        if let Some(pending) = &mut self.pending {
+            pending.clear();
+        }
         let Some(log) = &mut self.log else { return };
         let low = line.get(log.widest).low;
         while log.first < low
@@ -300,7 +349,8 @@ impl Deltas {
                 + log.sums.capacity() * size_of::<f64>()
         });
         let pending = self.pending.as_ref().map_or(0, |pending| pending.bytes());
-        log + pending + self.total.bytes() + size_of::<Self>()
+        let total = self.total.as_ref().map_or(0, |total| total.bytes() + size_of::<Counts>());
+        log + pending + total + size_of::<Self>()
     }
 }
 
@@ -321,9 +371,9 @@ impl Log {
         let mut change = Change { counts, by };
         let (front, back) = self.bytes.as_slices();
         if end <= front.len() {
-            codec::decode(&front[start..end], &mut change);
+            codec::decode(&front[start..], &mut change);
         } else if start >= front.len() {
-            codec::decode(&back[start - front.len()..end - front.len()], &mut change);
+            codec::decode(&back[start - front.len()..], &mut change);
         } else {
             // Once a turn of the ring.
             buffers.record.clear();
@@ -343,7 +393,6 @@ impl Log {
 /// The running sum of one series over one window.
 #[derive(Debug)]
 pub(super) struct HistogramWindow {
-    pub(super) series: u32,
     pub(super) span: SpanId,
     /// The ticks before this one have been looked at.
     seen: Tick,
@@ -354,13 +403,13 @@ pub(super) struct HistogramWindow {
 }
 
 impl HistogramWindow {
-    pub(super) fn new(series: u32, span: SpanId) -> Self {
-        Self { series, span, seen: 0, first: 0, last: 0, samples: 0, gained: Counts::default() }
+    pub(super) fn new(span: SpanId) -> Self {
+        Self { span, seen: 0, first: 0, last: 0, samples: 0, gained: Counts::default() }
     }
 
-    /// Under other numbers.
-    pub(super) fn renumbered(self, series: u32, span: SpanId) -> Self {
-        Self { series, span, ..self }
+    /// Under another number.
+    pub(super) fn renumbered(self, span: SpanId) -> Self {
+        Self { span, ..self }
     }
 
     /// Takes in the ticks the span has gained, and lets go of those it has lost. `latest` is what
@@ -377,10 +426,12 @@ impl HistogramWindow {
         for tick in self.seen.max(log.first)..span.high.min(end) {
             if self.samples == 0 {
                 self.first = tick;
-            } else if let Some(delta) = latest.filter(|_| tick + 1 == end) {
-                self.gained.add(delta);
             } else {
-                log.change(tick, &mut self.gained, u64::wrapping_add, buffers);
+                match (&series.pending, latest) {
+                    (Some(pending), Some(_)) if tick + 1 == end => self.gained.add_all(pending),
+                    (None, Some(delta)) if tick + 1 == end => self.gained.add(delta),
+                    _ => log.change(tick, &mut self.gained, u64::wrapping_add, buffers),
+                }
             }
             self.last = tick;
             self.samples += 1;
@@ -414,10 +465,10 @@ impl HistogramWindow {
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self::new(self.series, self.span);
+        *self = Self::new(self.span);
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.gained.bytes()
+        self.gained.bytes() + size_of::<Self>()
     }
 }

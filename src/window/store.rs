@@ -56,9 +56,9 @@ pub(crate) struct CounterId(u32);
 /// A followed histogram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HistogramId(u32);
-/// What a histogram gained over one window.
+/// What a histogram gained over one window: which histogram, and which of its windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HistogramWindowId(u32);
+pub(crate) struct HistogramWindowId(u32, u32);
 
 /// The windows would take more than they may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -87,6 +87,7 @@ struct FollowedHistogram {
     series: SeriesId,
     tier: u8,
     deltas: Deltas,
+    windows: Vec<HistogramWindow>,
     /// It came to take more than there was, and is not kept any more.
     shed: bool,
 }
@@ -125,8 +126,6 @@ pub(crate) struct Store {
     counter_ids: HashMap<(u32, SpanId), u32>,
     histograms: Vec<FollowedHistogram>,
     histogram_ids: HashMap<(SeriesId, u8), u32>,
-    windows: Vec<HistogramWindow>,
-    window_ids: HashMap<(u32, SpanId), u32>,
     buffers: Buffers,
     /// What is followed since the last tick and may have begun before: floats, histograms.
     unseeded: (Vec<u32>, Vec<u32>),
@@ -167,8 +166,6 @@ impl Store {
             counter_ids: HashMap::new(),
             histograms: Vec::new(),
             histogram_ids: HashMap::new(),
-            windows: Vec::new(),
-            window_ids: HashMap::new(),
             buffers: Buffers::default(),
             unseeded: Default::default(),
             past: None,
@@ -223,7 +220,7 @@ impl Store {
         for at in histograms.drain(..) {
             let followed = &mut self.histograms[at as usize];
             if let Some(all) = all(followed.series) {
-                followed.deltas.total.begin_with(all, delta(followed.series));
+                followed.deltas.begin_with(all, delta(followed.series));
             }
         }
     }
@@ -384,14 +381,18 @@ impl Store {
         let FollowedHistogram { series, tier, .. } = self.histograms[at.0 as usize];
         let past = self.past.as_mut()?;
         let histogram = *past.histogram_ids.get(&(series, tier))?;
-        let known = *past.window_ids.get(&(histogram, span))?;
-        let window = past.windows.get_mut(known as usize)?;
-        Some(std::mem::replace(window, HistogramWindow::new(histogram, span)))
+        let windows = &mut past.histograms.get_mut(histogram as usize)?.windows;
+        let window = windows.iter_mut().find(|window| window.span == span)?;
+        Some(std::mem::replace(window, HistogramWindow::new(span)))
     }
 
-    /// Follows a histogram from now on.
+    /// Follows all a histogram has recorded.
     pub(crate) fn histogram(&mut self, series: SeriesId) -> HistogramId {
-        self.histogram_in(series, 0)
+        let histogram = self.histogram_in(series, 0);
+        if self.histograms[histogram.0 as usize].deltas.count_all() {
+            self.unseeded.1.push(histogram.0);
+        }
+        histogram
     }
 
     fn histogram_in(&mut self, series: SeriesId, tier: u8) -> HistogramId {
@@ -409,7 +410,8 @@ impl Store {
                     Deltas::new(tier > 0)
                 }
             };
-            self.histograms.push(FollowedHistogram { series, tier, deltas, shed: false });
+            let windows = Vec::new();
+            self.histograms.push(FollowedHistogram { series, tier, deltas, windows, shed: false });
             at
         });
         HistogramId(at)
@@ -442,15 +444,17 @@ impl Store {
         if deltas.keep(span, samples, line) && newborn {
             deltas.push(Some(line.next() - 1), &Delta::default(), &mut self.buffers);
         }
-        if let Some(known) = self.window_ids.get(&(histogram.0, span)) {
-            return Ok(HistogramWindowId(*known));
-        }
-        let past = self.past_window(histogram, span);
-        let window = past.unwrap_or_else(|| HistogramWindow::new(histogram.0, span));
-        self.windows.push(window.renumbered(histogram.0, span));
-        let at = self.windows.len() as u32 - 1;
-        self.window_ids.insert((histogram.0, span), at);
-        Ok(HistogramWindowId(at))
+        let known = &self.histograms[histogram.0 as usize].windows;
+        let at = known.iter().position(|window| window.span == span).unwrap_or_else(|| {
+            let past = self.past_window(histogram, span);
+            let window = past.unwrap_or_else(|| HistogramWindow::new(span));
+            let windows = &mut self.histograms[histogram.0 as usize].windows;
+            // Most have no other.
+            windows.reserve_exact(1);
+            windows.push(window.renumbered(span));
+            windows.len() - 1
+        });
+        Ok(HistogramWindowId(histogram.0, at as u32))
     }
 
     fn want(&mut self, series: SeriesId) {
@@ -479,12 +483,6 @@ impl Store {
         for followed in &mut self.floats {
             followed.read(frame, self.tiers[followed.tier as usize].pushed);
         }
-        for FollowedHistogram { series, tier, deltas, .. } in &mut self.histograms {
-            if let Some(Reading::Histogram(at)) = frame.readings.get(series.index()) {
-                let tick = self.tiers[*tier as usize].pushed;
-                deltas.push(tick, frame.delta(*at), &mut self.buffers);
-            }
-        }
         for window in &mut self.counters {
             let tier = &self.tiers[window.span.tier as usize];
             if tier.pushed.is_some()
@@ -493,39 +491,45 @@ impl Store {
                 window.advance(ring, tier.line.get(window.span));
             }
         }
-        for window in &mut self.windows {
-            let tier = &self.tiers[window.span.tier as usize];
-            if tier.pushed.is_none() {
-                continue;
-            }
-            let followed = &self.histograms[window.series as usize];
-            // A coarse tier's sample is more than this tick's delta.
-            let latest = match frame.readings.get(followed.series.index()) {
-                Some(Reading::Histogram(at)) if tier.stride == 1 => Some(frame.delta(*at)),
+        // All of one before the next: together they are more than the cache holds.
+        let mut held = 0;
+        for followed in &mut self.histograms {
+            let tier = &self.tiers[followed.tier as usize];
+            let delta = match frame.readings.get(followed.series.index()) {
+                Some(Reading::Histogram(at)) => Some(frame.delta(*at)),
                 _ => None,
             };
-            let span = tier.line.get(window.span);
-            window.advance(&followed.deltas, span, latest, &mut self.buffers);
+            let FollowedHistogram { deltas, windows, .. } = followed;
+            if let Some(delta) = delta {
+                deltas.push(tier.pushed, delta, &mut self.buffers);
+            }
+            if tier.pushed.is_some() {
+                for window in windows {
+                    let span = tier.line.get(window.span);
+                    window.advance(deltas, span, delta, &mut self.buffers);
+                }
+                deltas.let_go(&tier.line);
+            }
+            held += followed.bytes();
         }
         self.trim();
         self.known = frame.readings.len();
-        if self.histogram_bytes() > self.budget.saturating_sub(self.held_floats) {
+        if held > self.budget.saturating_sub(self.held_floats) {
             self.shed();
         }
     }
 
     /// What histograms take: more than was set aside where they are wider than most.
     fn histogram_bytes(&self) -> usize {
-        let logs: usize = self.histograms.iter().map(|followed| followed.deltas.bytes()).sum();
-        logs + self.windows.iter().map(HistogramWindow::bytes).sum::<usize>()
+        self.histograms.iter().map(FollowedHistogram::bytes).sum()
     }
 
     /// Lets go of the widest histograms until the others fit.
     #[cold]
     fn shed(&mut self) {
         while self.histogram_bytes() > self.budget.saturating_sub(self.held_floats) {
-            let kept = self.histograms.iter_mut().enumerate().filter(|(_, one)| !one.shed);
-            let Some((at, widest)) = kept.max_by_key(|(_, one)| one.deltas.bytes()) else { return };
+            let kept = self.histograms.iter_mut().filter(|one| !one.shed);
+            let Some(widest) = kept.max_by_key(|one| one.deltas.bytes()) else { return };
             log::warn!(
                 "highwater: the windows of histogram number {} take more than the budget of {} bytes leaves: rules about them cannot be evaluated",
                 widest.series.index(),
@@ -533,26 +537,22 @@ impl Store {
             );
             widest.shed = true;
             widest.deltas.shed();
-            let of_it = self.windows.iter_mut().filter(|window| window.series as usize == at);
-            of_it.for_each(HistogramWindow::clear);
+            widest.windows.iter_mut().for_each(HistogramWindow::clear);
         }
     }
 
     /// Whether a window is not kept because it came to take too much.
     #[inline]
     pub(crate) fn is_shed(&self, window: HistogramWindowId) -> bool {
-        self.histograms[self.windows[window.0 as usize].series as usize].shed
+        self.histograms[window.0 as usize].shed
     }
 
-    /// Lets go of what no window reaches any more.
+    /// Lets go of the numbers and ticks no window reaches any more.
     fn trim(&mut self) {
         for followed in &mut self.floats {
             if let Some(ring) = &mut followed.ring {
                 ring.trim(&self.tiers[followed.tier as usize].line);
             }
-        }
-        for FollowedHistogram { tier, deltas, .. } in &mut self.histograms {
-            deltas.trim(&self.tiers[*tier as usize].line);
         }
         self.tiers.iter_mut().for_each(|tier| tier.line.trim());
     }
@@ -568,8 +568,10 @@ impl Store {
             }
         }
         self.counters.iter_mut().for_each(CounterWindow::clear);
-        self.histograms.iter_mut().for_each(|followed| followed.deltas.clear());
-        self.windows.iter_mut().for_each(HistogramWindow::clear);
+        for followed in &mut self.histograms {
+            followed.deltas.clear();
+            followed.windows.iter_mut().for_each(HistogramWindow::clear);
+        }
     }
 
     /// The last tick's value.
@@ -612,13 +614,13 @@ impl Store {
     }
 
     pub(crate) fn histogram_gain(&self, window: HistogramWindowId) -> Option<Gain<&Counts>> {
-        let window = &self.windows[window.0 as usize];
+        let window = &self.histograms[window.0 as usize].windows[window.1 as usize];
         window.gain(self.line(window.span))
     }
 
     /// All a histogram has recorded since its series began.
-    pub(crate) fn total(&self, histogram: HistogramId) -> &Counts {
-        &self.histograms[histogram.0 as usize].deltas.total
+    pub(crate) fn total(&self, histogram: HistogramId) -> Option<&Counts> {
+        self.histograms[histogram.0 as usize].deltas.total()
     }
 
     /// Begin and end of a span in nanoseconds since the origin; it began before that if negative.
@@ -645,16 +647,18 @@ impl Store {
     pub(crate) fn bytes(&self) -> usize {
         let rings: usize =
             self.floats.iter().filter_map(|f| f.ring.as_ref()).map(Ring::bytes).sum();
-        let logs: usize = self.histograms.iter().map(|followed| followed.deltas.bytes()).sum();
-        let sums: usize = self.windows.iter().map(HistogramWindow::bytes).sum();
         let lines: usize = self.tiers.iter().map(|tier| tier.line.bytes()).sum();
         rings
-            + logs
-            + sums
             + lines
+            + self.histogram_bytes()
             + self.floats.capacity() * size_of::<Followed>()
             + self.counters.capacity() * size_of::<CounterWindow>()
-            + self.windows.capacity() * size_of::<HistogramWindow>()
+    }
+}
+
+impl FollowedHistogram {
+    fn bytes(&self) -> usize {
+        self.deltas.bytes() + self.windows.iter().map(HistogramWindow::bytes).sum::<usize>()
     }
 }
 

@@ -6,12 +6,16 @@ use opentelemetry_proto::tonic::{
     common::v1::{KeyValue, any_value::Value as Any},
     metrics::v1::{
         AggregationTemporality, Exemplar as ExemplarMessage, ExponentialHistogram, Gauge,
-        Histogram, Metric, NumberDataPoint, Sum, exemplar, metric, number_data_point,
+        Histogram, Metric, NumberDataPoint, Sum, exemplar,
+        exponential_histogram_data_point::Buckets, metric, number_data_point,
     },
     resource::v1::Resource as ResourceMessage,
 };
 
-use prost::encoding::{self, WireType};
+use prost::{
+    Message,
+    encoding::{self, WireType},
+};
 
 use super::{
     attribute,
@@ -76,7 +80,7 @@ impl Encoder {
         if points == 0 {
             return None;
         }
-        Some((framed(resource, &metrics), points))
+        Some((framed(resource, metrics), points))
     }
 
     fn empty(&self, metric: &Known) -> Metric {
@@ -212,23 +216,26 @@ impl Encoder {
     }
 }
 
-/// An `ExportMetricsServiceRequest` of one resource and one scope, its outer three messages
-/// framed by hand: prost measures a message anew at each level around it, down to every bucket.
-fn framed(resource: &ResourceMessage, metrics: &[Metric]) -> Vec<u8> {
+/// An `ExportMetricsServiceRequest` of one resource and one scope, its outer messages framed by
+/// hand: prost measures a message anew at each level around it, down to every bucket.
+fn framed(resource: &ResourceMessage, metrics: Vec<Metric>) -> Vec<u8> {
     const RESOURCE_METRICS: u32 = 1;
     const RESOURCE: u32 = 1;
     const SCOPE_METRICS: u32 = 2;
     const SCOPE: u32 = 1;
     const METRICS: u32 = 2;
-    let within = |tag, message: &[u8], into: &mut Vec<u8>| {
-        encoding::encode_key(tag, WireType::LengthDelimited, into);
-        encoding::encode_varint(message.len() as u64, into);
-        into.extend_from_slice(message);
-    };
     let mut in_scope = Vec::new();
     encoding::message::encode(SCOPE, &scope(), &mut in_scope);
-    for metric in metrics {
-        encoding::message::encode(METRICS, metric, &mut in_scope);
+    for mut metric in metrics {
+        match metric.data.take() {
+            Some(metric::Data::ExponentialHistogram(all)) => {
+                within(METRICS, &exponential_metric(&metric, all), &mut in_scope);
+            }
+            data => {
+                metric.data = data;
+                encoding::message::encode(METRICS, &metric, &mut in_scope);
+            }
+        }
     }
     let mut in_resource = Vec::with_capacity(in_scope.len() + 1_024);
     encoding::message::encode(RESOURCE, resource, &mut in_resource);
@@ -236,6 +243,72 @@ fn framed(resource: &ResourceMessage, metrics: &[Metric]) -> Vec<u8> {
     let mut request = Vec::with_capacity(in_resource.len() + 16);
     within(RESOURCE_METRICS, &in_resource, &mut request);
     request
+}
+
+fn within(tag: u32, message: &[u8], into: &mut Vec<u8>) {
+    encoding::encode_key(tag, WireType::LengthDelimited, into);
+    encoding::encode_varint(message.len() as u64, into);
+    into.extend_from_slice(message);
+}
+
+/// A metric, of which all but `all` is in `rest`.
+fn exponential_metric(rest: &Metric, mut all: ExponentialHistogram) -> Vec<u8> {
+    const DATA: u32 = 10;
+    const POINTS: u32 = 1;
+    const POSITIVE: u32 = 8;
+    const NEGATIVE: u32 = 9;
+    let mut in_data = Vec::new();
+    let (mut in_point, mut in_side, mut packed) = (Vec::new(), Vec::new(), Vec::new());
+    for mut point in std::mem::take(&mut all.data_points) {
+        let sides = [(POSITIVE, point.positive.take()), (NEGATIVE, point.negative.take())];
+        in_point.clear();
+        append(&point, &mut in_point);
+        for (tag, side) in sides {
+            let Some(side) = side else { continue };
+            buckets(&side, &mut in_side, &mut packed);
+            within(tag, &in_side, &mut in_point);
+        }
+        within(POINTS, &in_point, &mut in_data);
+    }
+    append(&all, &mut in_data);
+    let mut metric = rest.encode_to_vec();
+    within(DATA, &in_data, &mut metric);
+    metric
+}
+
+fn append(message: &impl Message, into: &mut Vec<u8>) {
+    // A vector has room for all of it.
+    let _ = message.encode(into);
+}
+
+/// One side's message, in place of what is in `into`.
+fn buckets(side: &Buckets, into: &mut Vec<u8>, packed: &mut Vec<u8>) {
+    const OFFSET: u32 = 1;
+    const COUNTS: u32 = 2;
+    /// Bytes of the longest number.
+    const MOST: usize = 10;
+    packed.resize(side.bucket_counts.len() * MOST, 0);
+    let mut end = 0;
+    for &count in &side.bucket_counts {
+        if count < 1 << 14 {
+            // One byte or two, without a branch that nobody could predict.
+            let more = u8::from(count >= 0x80);
+            packed[end] = count as u8 & 0x7f | more << 7;
+            packed[end + 1] = (count >> 7) as u8;
+            end += 1 + usize::from(more);
+        } else {
+            let mut rest = &mut packed[end..];
+            encoding::encode_varint(count, &mut rest);
+            end += encoding::encoded_len_varint(count);
+        }
+    }
+    into.clear();
+    if side.offset != 0 {
+        encoding::sint32::encode(OFFSET, &side.offset, into);
+    }
+    if end > 0 {
+        within(COUNTS, &packed[..end], into);
+    }
 }
 
 fn is_empty(metric: &Metric) -> bool {
@@ -279,9 +352,8 @@ fn attributes(labels: &Labels) -> Vec<KeyValue> {
 mod tests {
     use opentelemetry_proto::tonic::{
         collector::metrics::v1::ExportMetricsServiceRequest,
-        metrics::v1::{ResourceMetrics, ScopeMetrics},
+        metrics::v1::{ExponentialHistogramDataPoint, ResourceMetrics, ScopeMetrics},
     };
-    use prost::Message;
 
     use super::*;
 
@@ -291,8 +363,39 @@ mod tests {
             attributes: vec![attribute("service.name", text("shop"))],
             ..Default::default()
         };
-        let metric = |name: &str| Metric { name: name.repeat(200), ..Default::default() };
-        let metrics = vec![metric("a"), metric("b")];
+        let metric = |name: &str, data| Metric {
+            name: name.repeat(200),
+            data: Some(data),
+            ..Default::default()
+        };
+        let side = |offset, bucket_counts| Some(Buckets { offset, bucket_counts });
+        let counts = || vec![0, 1, 127, 128, (1 << 14) - 1, 1 << 14, 0, u64::MAX, 300];
+        let point = |positive, negative| ExponentialHistogramDataPoint {
+            attributes: vec![attribute("query", text("orders"))],
+            time_unix_nano: 7,
+            scale: 5,
+            positive,
+            negative,
+            exemplars: vec![ExemplarMessage::default()],
+            min: Some(-1.0),
+            ..Default::default()
+        };
+        let data_points = vec![
+            point(side(-400, counts()), side(0, vec![])),
+            point(side(0, vec![5]), None),
+            point(None, side(7, counts())),
+        ];
+        let aggregation_temporality = AggregationTemporality::Delta.into();
+        let metrics = vec![
+            metric("a", metric::Data::Gauge(Gauge::default())),
+            metric(
+                "b",
+                metric::Data::ExponentialHistogram(ExponentialHistogram {
+                    data_points,
+                    aggregation_temporality,
+                }),
+            ),
+        ];
         let scope_metrics =
             ScopeMetrics { scope: Some(scope()), metrics: metrics.clone(), ..Default::default() };
         let resource_metrics = ResourceMetrics {
@@ -301,6 +404,9 @@ mod tests {
             ..Default::default()
         };
         let whole = ExportMetricsServiceRequest { resource_metrics: vec![resource_metrics] };
-        assert_eq!(framed(&resource, &metrics), whole.encode_to_vec());
+        // The fields may come in another order.
+        let framed = framed(&resource, metrics);
+        assert_eq!(framed.len(), whole.encoded_len());
+        assert_eq!(ExportMetricsServiceRequest::decode(&*framed).unwrap(), whole);
     }
 }
