@@ -495,7 +495,17 @@ impl State {
                         usage: info.used(),
                     });
                 }
-                *address_space = read_address_space(procfs, look, glance)?;
+                if !glance {
+                    address_space.limit = procfs.process_limits(look)?.address_space;
+                }
+                // Most have no such limit and need not know their size.
+                address_space.usage = match address_space.limit {
+                    Some(_) => {
+                        let pages = procfs.virtual_pages(look)?;
+                        pages.saturating_mul(rustix::param::page_size() as u64)
+                    }
+                    None => 0,
+                };
                 if !glance || budget.is_some() {
                     let age = if budget.is_some() { Age::Fresh } else { Age::Since(Turn::Process) };
                     let status = procfs.process_status(look, age)?.unwrap_or_default();
@@ -588,16 +598,6 @@ fn pause_of_seconds(seconds: f64, shortest: Duration) -> Duration {
 
 fn binds(held: u64, host: &Wall) -> bool {
     host.limit.is_some_and(|limit| held as f64 >= SHARE_OF_HOST * limit as f64)
-}
-
-#[cfg(target_os = "linux")]
-fn read_address_space(procfs: &Procfs, look: &Look, glance: bool) -> Result<Wall, Failure> {
-    let limits = if glance { procfs.last_limits(look)? } else { procfs.process_limits(look)? };
-    // Most have no such limit and need not know their size.
-    let Some(limit) = limits.address_space else { return Ok(Wall::default()) };
-    let pages = procfs.virtual_pages(look)?;
-    let usage = pages.saturating_mul(rustix::param::page_size() as u64);
-    Ok(Wall { limit: Some(limit), usage })
 }
 
 #[cfg(target_os = "linux")]

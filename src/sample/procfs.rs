@@ -414,11 +414,6 @@ impl Procfs {
         Ok(limits.unwrap_or_default())
     }
 
-    /// The same as they were at the last tick.
-    pub(super) fn last_limits(&self, look: &Look) -> Result<ProcessLimits, Failure> {
-        Ok(self.process_limits.lock().read_if_any(look, Age::Any)?.unwrap_or_default())
-    }
-
     pub(super) fn meminfo(&self, look: &Look) -> Result<MemInfo, Failure> {
         self.meminfo.lock().read(look, Age::Fresh)
     }
@@ -477,7 +472,6 @@ impl Procfs {
         self.process_status.lock().regions(into);
         self.meminfo.lock().regions(into);
         self.virtual_pages.lock().regions(into);
-        self.process_limits.lock().regions(into);
         self.groups.lock().regions(into);
     }
 
