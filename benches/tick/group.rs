@@ -1,6 +1,6 @@
 //! A memory group with a limit, in one with a limit, in the root: two ancestors; v1 only.
 
-use std::{fs, path::PathBuf};
+use std::{fs, io, path::PathBuf};
 
 pub struct Nest {
     /// From the outside in.
@@ -26,6 +26,16 @@ impl Nest {
         let innermost = nest.folders.last()?;
         fs::write(innermost.join("cgroup.procs"), std::process::id().to_string()).ok()?;
         Some(nest)
+    }
+
+    /// So that three quarters of each limit are charged.
+    pub fn tighten(&self) -> io::Result<()> {
+        for folder in self.folders.iter().rev() {
+            let usage = fs::read_to_string(folder.join("memory.usage_in_bytes"))?;
+            let usage: u64 = usage.trim().parse().map_err(io::Error::other)?;
+            fs::write(folder.join("memory.limit_in_bytes"), (usage / 3 * 4).to_string())?;
+        }
+        Ok(())
     }
 }
 

@@ -156,6 +156,46 @@ mod tests {
         assert_eq!(doze.sleep_until(Instant::now(), &stop), Wake::Stop);
     }
 
+    /// A sleep that ends at once, time and again, is a core that burns.
+    #[test]
+    fn what_stays_ready_does_not_make_it_spin() {
+        use crate::{name::Labels, registry::Registry, sample::Alarm};
+        use rustix::time::{ClockId, clock_gettime};
+        use std::{io::Write, net::Shutdown, os::unix::net::UnixStream};
+
+        let burnt = || {
+            let time = clock_gettime(ClockId::ThreadCPUTime);
+            Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+        };
+        let gone: fn(UnixStream) -> Option<UnixStream> = |_| None;
+        let mute: fn(UnixStream) -> Option<UnixStream> = |other| {
+            other.shutdown(Shutdown::Write).unwrap();
+            Some(other)
+        };
+        let last_words: fn(UnixStream) -> Option<UnixStream> = |mut other| {
+            other.write_all(b"now").unwrap();
+            other.shutdown(Shutdown::Write).unwrap();
+            Some(other)
+        };
+        for (what, end) in [("gone", gone), ("mute", mute), ("last words", last_words)] {
+            let (ours, other) = UnixStream::pair().unwrap();
+            let told = Arc::new(Registry::new(10)).gauge("told", &Labels::empty());
+            let alarms = Alarms::default();
+            let alarm = alarms.arm(Alarm::socket(ours, &told).unwrap());
+            let (mut doze, stop) = (Doze::new(alarms), Stop::default());
+            let _other = end(other);
+            let due = Instant::now() + Duration::from_millis(400);
+            let (before, mut woken) = (burnt(), 0);
+            while doze.sleep_until(due, &stop) == Wake::Alarm {
+                woken += 1;
+                doze.learn(false);
+            }
+            assert!(woken <= 1, "{what}: {woken} times");
+            assert!(burnt() - before < Duration::from_millis(40), "{what}");
+            assert!(alarm.poll().is_none(), "{what}: nothing will come of it any more");
+        }
+    }
+
     #[test]
     fn false_alarms_are_heard_more_rarely() {
         let mut doze = Doze::new(Alarms::default());

@@ -159,6 +159,13 @@ impl Alarm {
         Self { fd, kind, rung, is_broken, told: told.clone() }
     }
 
+    /// A manager's socket.
+    #[cfg(test)]
+    pub(crate) fn socket(stream: UnixStream, told: &Gauge) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self::new(stream.into(), Kind::Readable, told))
+    }
+
     /// Whether it may still ring.
     pub(super) fn is_live(&self) -> bool {
         !self.is_broken.load(Ordering::Relaxed)
@@ -188,7 +195,13 @@ impl Alarm {
         }
         if self.kind == Kind::Readable {
             let mut buffer = [0; 512];
-            while rustix::io::read(&self.fd, &mut buffer).is_ok_and(|read| read > 0) {}
+            while let Ok(read) = rustix::io::read(&self.fd, &mut buffer) {
+                if read == 0 {
+                    // A manager that will write no more: so it would be found for ever, too.
+                    self.is_broken.store(true, Ordering::Relaxed);
+                    return false;
+                }
+            }
         }
         self.rung.fetch_add(1, Ordering::Relaxed);
         self.told.add(1.0);
@@ -220,7 +233,7 @@ fn control(group: &Path, events: &OwnedFd, of: &File, what: &str) -> io::Result<
 pub(crate) struct Alarms(Arc<Mutex<Vec<Weak<Alarm>>>>, Arc<AtomicU64>);
 
 impl Alarms {
-    pub(super) fn arm(&self, alarm: Alarm) -> Arc<Alarm> {
+    pub(crate) fn arm(&self, alarm: Alarm) -> Arc<Alarm> {
         let alarm = Arc::new(alarm);
         let mut all = self.0.lock();
         all.retain(|armed| armed.strong_count() > 0);

@@ -41,10 +41,10 @@ impl Origin {
     pub(super) fn open(&self, need: Need) -> Result<Backend, Failure> {
         let procfs = self.procfs();
         let probe = match need {
-            Need::Process => procfs.process_stat().map(drop),
-            Need::System => procfs.meminfo().map(drop),
+            Need::Process => procfs.process_stat(&procfs.look()).map(drop),
+            Need::System => procfs.meminfo(&procfs.look()).map(drop),
             Need::Memory if procfs.locate_groups().0 > 0 => Ok(()),
-            Need::Memory => procfs.meminfo().map(drop),
+            Need::Memory => procfs.meminfo(&procfs.look()).map(drop),
         };
         match probe {
             Ok(()) => Ok(Backend::Linux(procfs)),

@@ -6,7 +6,7 @@
 //! `oom_kill` where one of its own processes was killed. Kernels before 5.2 and v1 have only the
 //! latter kind, under the former's name.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use super::{
     Failure, Meter,
@@ -14,7 +14,7 @@ use super::{
     field::put,
     group::group_level,
     parse::cgroup::GroupEvents,
-    procfs::Source,
+    procfs::{Age, Look, Source, Turn},
 };
 use crate::{instrument::Gauge, name::Unit, semconv};
 
@@ -41,7 +41,7 @@ impl Events {
     fn open(depth: usize, folder: &Path, version: Version, meter: &mut Meter) -> Option<Self> {
         let readable = |file: &str| {
             let mut source = Source::new(folder.join(file), GroupEvents::parse);
-            source.read(Duration::ZERO).is_ok().then_some(source)
+            source.first().is_ok().then_some(source)
         };
         let (all, local) = match version {
             Version::V1 => (readable("memory.oom_control")?, None),
@@ -58,12 +58,12 @@ impl Events {
     }
 
     /// What happens further out, and who of ours it was, may be known a little later.
-    pub(super) fn read(&mut self, slow: Duration) -> Result<(), Failure> {
-        let fresh = if self.depth == 0 { Duration::ZERO } else { slow };
-        let all = self.all.read(fresh)?;
+    pub(super) fn read(&mut self, look: &Look) -> Result<(), Failure> {
+        let slow = Age::Since(Turn::Around);
+        let all = self.all.read(look, if self.depth == 0 { Age::Now } else { slow })?;
         self.counts.publish(&all);
         let local = match &mut self.local {
-            Some(local) => local.read(slow)?,
+            Some(local) => local.read(look, slow)?,
             None => all,
         };
         self.local_counts.publish(&local);

@@ -6,6 +6,9 @@
 //! `MADV_FREE` is out: the kernel moves it to the inactive file list, though it still counts it
 //! as anonymous. v1 does not tell its slab, so there it counts.
 //!
+//! What an ancestor could give back is measured in a turn, as long as less than half of its limit
+//! is charged and that holds still: it costs more than the rest together.
+//!
 //! An ancestor's usage includes the neighbours'. A v1 group also tells the least limit of all
 //! ancestors, so one that cannot be seen from a container still binds, with the visible usage as
 //! a lower bound.
@@ -20,7 +23,7 @@ use super::{
     cgroup::{Membership, Version},
     memory::Wall,
     parse::cgroup::{GroupMemory, limit, single},
-    procfs::{Kept, Source},
+    procfs::{Age, Kept, Look, Source, Turn},
     resident::Region,
 };
 
@@ -82,6 +85,8 @@ struct Level {
     stat: Source<GroupMemory>,
     swap: Option<Swap>,
     last: GroupReading,
+    /// What was charged when `stat` was read.
+    charged_then: u64,
 }
 
 /// v1 limits and charges memory and swap together, v2 swap by itself.
@@ -101,8 +106,8 @@ impl Swap {
             limit: Source::new(folder.join(limit_file), limit),
             charged: Source::new(folder.join(charged_file), single),
         };
-        let is_told = swap.limit.read(Duration::ZERO).is_ok();
-        (is_told && swap.charged.read(Duration::ZERO).is_ok()).then_some(swap)
+        let is_told = swap.limit.first().is_ok();
+        (is_told && swap.charged.first().is_ok()).then_some(swap)
     }
 
     /// The limit of both, given that of memory alone. v2 has none of both where either has none,
@@ -111,12 +116,13 @@ impl Swap {
         &mut self,
         version: Version,
         memory: Option<u64>,
-        fresh: Duration,
+        look: &Look,
+        age: Age,
     ) -> Result<Option<u64>, Failure> {
         if version == Version::V2 && memory.is_none() {
             return Ok(None);
         }
-        let limit = self.limit.read(fresh)?;
+        let limit = self.limit.read(look, age)?;
         Ok(match version {
             Version::V1 => limit,
             Version::V2 => limit
@@ -131,9 +137,10 @@ impl Swap {
         &mut self,
         version: Version,
         memory: u64,
-        fresh: Duration,
+        look: &Look,
+        age: Age,
     ) -> Result<u64, Failure> {
-        let charged = self.charged.read(fresh)?;
+        let charged = self.charged.read(look, age)?;
         Ok(match version {
             Version::V1 => charged,
             Version::V2 => charged.saturating_add(memory),
@@ -152,14 +159,12 @@ impl GroupWalls {
         self.located = Some(now);
         let still = self.membership.as_mut().is_some_and(|(known, kept)| {
             // Unreadable is not elsewhere.
-            kept.read().map_or(true, |groups| known.still(groups))
+            kept.read(|groups| known.still(groups)).unwrap_or(true)
         });
         if !still {
             let membership = Membership::read(procfs);
             self.levels = levels(&membership);
-            let mut kept = Kept::new(procfs.join("self/cgroup"));
-            // Its buffer comes now, and not with a tick.
-            let _ = kept.read();
+            let kept = Kept::new(procfs.join("self/cgroup"));
             self.membership = Some((membership, kept));
             self.generation += 1;
         }
@@ -193,8 +198,7 @@ impl GroupWalls {
     /// Reads all levels, from the own group outward; see [`Level::glance`] for what is `cheap`.
     pub(super) fn read(
         &mut self,
-        fresh: Duration,
-        slow: Duration,
+        look: &Look,
         cheap: bool,
         into: &mut Vec<GroupReading>,
     ) -> Result<(), Failure> {
@@ -204,7 +208,7 @@ impl GroupWalls {
             // v1 tells the least limit of all ancestors, out of sight ones too, in every group.
             let hidden = into.first().is_none_or(|own| own.stat.least_limit.is_some());
             let place = Place { own: depth == 0, outermost: depth == outermost, hidden };
-            into.push(if cheap { level.glance()? } else { level.read(fresh, slow, place)? });
+            into.push(if cheap { level.glance(look)? } else { level.read(look, place)? });
         }
         Ok(())
     }
@@ -229,10 +233,11 @@ impl Level {
     fn limit_of_both(
         &mut self,
         memory: Option<u64>,
-        fresh: Duration,
+        look: &Look,
+        age: Age,
     ) -> Result<Option<u64>, Failure> {
         let Some(swap) = &mut self.swap else { return Ok(None) };
-        swap.limit_of_both(self.version, memory, fresh)
+        swap.limit_of_both(self.version, memory, look, age)
     }
 
     fn open(depth: usize, folder: &Path, version: Version) -> Option<Self> {
@@ -250,29 +255,34 @@ impl Level {
             stat: Source::new(file("memory.stat"), GroupMemory::parse),
             swap: Swap::open(folder, version),
             last: GroupReading::default(),
+            charged_then: 0,
         };
         let place = Place { own: true, outermost: false, hidden: false };
-        level.read(Duration::ZERO, Duration::ZERO, place).is_ok().then_some(level)
+        level.read(&Look::first(), place).is_ok().then_some(level)
     }
 
-    fn read(
-        &mut self,
-        fresh: Duration,
-        slow: Duration,
-        place: Place,
-    ) -> Result<GroupReading, Failure> {
+    fn read(&mut self, look: &Look, place: Place) -> Result<GroupReading, Failure> {
         // A limit that comes into being may be seen a little later than one that is changed.
-        let rarely = |limit: Option<u64>| if limit.is_some() { fresh } else { slow };
-        let mut limit = self.limit.read(rarely(self.last.memory.limit))?;
+        let rarely = |limit: Option<u64>| match limit {
+            Some(_) => Age::Fresh,
+            None => Age::Since(Turn::Around),
+        };
+        let mut limit = self.limit.read(look, rarely(self.last.memory.limit))?;
         let swap_age = rarely(self.last.memory_and_swap.limit);
-        let unlimited = limit.is_none() && !(place.outermost && place.hidden);
-        if unlimited && !place.own && self.limit_of_both(limit, swap_age)?.is_none() {
-            // Nothing to compare with: no usage to measure, which costs the most.
-            self.last = GroupReading::default();
-            return Ok(self.last);
+        if limit.is_none() && !place.own && self.limit_of_both(limit, look, swap_age)?.is_none() {
+            let in_turn = Age::Since(Turn::of_level(self.depth));
+            let is_bound = place.outermost
+                && place.hidden
+                && self.stat.read(look, in_turn)?.least_limit.is_some();
+            if !is_bound {
+                // Nothing to compare with: no usage to measure, which costs the most.
+                self.last = GroupReading::default();
+                return Ok(self.last);
+            }
         }
-        let charged = self.charged.read(fresh)?;
-        let stat = self.stat.read(fresh)?;
+        let charged = self.charged.read(look, Age::Fresh)?;
+        let least = limit.or(self.last.memory.limit);
+        let stat = self.stat(look, place, charged, least)?;
         self.last.stat = stat;
         if place.outermost
             && let Some(least) = stat.least_limit
@@ -282,10 +292,10 @@ impl Level {
         let reclaimable = stat.reclaimable();
         self.last.charged = charged;
         self.last.memory = Wall { limit, usage: charged.saturating_sub(reclaimable) };
-        let both = self.limit_of_both(limit, swap_age)?;
+        let both = self.limit_of_both(limit, look, swap_age)?;
         self.last.memory_and_swap = match &mut self.swap {
             Some(swap) if both.is_some() => {
-                let charged = swap.charged_of_both(self.version, charged, fresh)?;
+                let charged = swap.charged_of_both(self.version, charged, look, Age::Fresh)?;
                 Wall { limit: both, usage: charged.saturating_sub(reclaimable) }
             }
             // Who has no such limit need not know what it would be compared with.
@@ -294,14 +304,39 @@ impl Level {
         Ok(self.last)
     }
 
+    /// What of it could be had back. As of the last turn where that can change nothing: even if it
+    /// were none, the wall would be far, and what is charged has hardly changed since.
+    fn stat(
+        &mut self,
+        look: &Look,
+        place: Place,
+        charged: u64,
+        limit: Option<u64>,
+    ) -> Result<GroupMemory, Failure> {
+        let both = self.last.memory_and_swap;
+        let moved = charged.abs_diff(self.charged_then);
+        let far = |charged: u64, limit: Option<u64>| {
+            limit.is_none_or(|limit| charged < limit / 2 && moved < limit / 64)
+        };
+        let is_far = far(charged, limit) && far(charged.max(both.usage), both.limit);
+        let in_turn = Age::Since(Turn::of_level(self.depth));
+        let age = if is_far && !place.own { in_turn } else { Age::Fresh };
+        let before = self.stat.read_at();
+        let stat = self.stat.read(look, age)?;
+        if self.stat.read_at() != before {
+            self.charged_then = charged;
+        }
+        Ok(stat)
+    }
+
     /// Between ticks: limits are those of the last one, and so is what can be reclaimed, unless it
     /// begins to matter. `memory.stat` costs ten times what the number of charged bytes does.
-    fn glance(&mut self) -> Result<GroupReading, Failure> {
+    fn glance(&mut self, look: &Look) -> Result<GroupReading, Failure> {
         let GroupReading { memory, memory_and_swap, stat, .. } = self.last;
         if memory.limit.is_none() && memory_and_swap.limit.is_none() {
             return Ok(self.last);
         }
-        let charged = self.charged.read(Duration::ZERO)?;
+        let charged = self.charged.read(look, Age::Now)?;
         self.last.charged = charged;
         let reclaimable = stat.reclaimable();
         let limit = memory.limit.unwrap_or(u64::MAX);
@@ -309,12 +344,13 @@ impl Level {
         let full = |usage: u64| usage / 4 >= limit / 5;
         let gives_way = charged / 9 >= limit / 10 && reclaimable > limit / 20;
         if full(charged.saturating_sub(reclaimable)) || gives_way {
-            self.last.stat = self.stat.read(Duration::ZERO)?;
+            self.last.stat = self.stat.read(look, Age::Now)?;
+            self.charged_then = charged;
         }
         let reclaimable = self.last.stat.reclaimable();
         self.last.memory.usage = charged.saturating_sub(reclaimable);
         if let (Some(_), Some(swap)) = (memory_and_swap.limit, &mut self.swap) {
-            let charged = swap.charged_of_both(self.version, charged, Duration::ZERO)?;
+            let charged = swap.charged_of_both(self.version, charged, look, Age::Now)?;
             self.last.memory_and_swap.usage = charged.saturating_sub(reclaimable);
         }
         Ok(self.last)

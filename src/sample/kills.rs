@@ -16,9 +16,9 @@ use super::{
     backend::Origin,
     cgroup::{Membership, Version},
     parse::cgroup::GroupEvents,
-    procfs::Source,
+    procfs::{Age, Look, Procfs, Source, Turn},
 };
-use crate::{instrument::Gauge, name::Unit, semconv};
+use crate::{instrument::Gauge, name::Unit, semconv, sync::Arc};
 
 const TOLD: Duration = Duration::from_secs(900);
 /// More groups than one machine's processes were ever in are not kept.
@@ -36,7 +36,7 @@ pub(crate) struct Kills {
 struct State {
     time: Time,
     since: Duration,
-    slow: Duration,
+    procfs: Arc<Procfs>,
     before: Gauge,
     boot: String,
     groups: Vec<Group>,
@@ -81,7 +81,7 @@ impl Sampler for Kills {
                     Version::V2 => "memory.events.local",
                 };
                 let mut source = Source::new(folder.join(file), GroupEvents::parse);
-                source.read(Duration::ZERO).ok()?;
+                source.first().ok()?;
                 Some(Group { folder, own, source })
             });
             groups.collect::<Vec<_>>()
@@ -96,7 +96,7 @@ impl Sampler for Kills {
         self.state = Some(State {
             since: time.now(),
             time,
-            slow: procfs.slow(),
+            procfs,
             before,
             boot,
             groups,
@@ -119,14 +119,15 @@ impl State {
     /// What is new is written, on a thread of its own; the first time also compared.
     fn keep(&mut self, file: &Path) -> Result<(), Failure> {
         let mut changed = self.kept.is_none();
+        let look = self.procfs.look();
         for (at, group) in self.groups.iter_mut().enumerate() {
-            let now = group.count(self.slow)?;
+            let now = group.count(&look, Age::Since(Turn::Around))?;
             changed |= self.kept.as_ref().is_some_and(|kept| kept[at] != now);
         }
         if !changed || self.aside.is_busy() {
             return Ok(());
         }
-        let counts = self.groups.iter_mut().map(|group| group.count(Duration::MAX));
+        let counts = self.groups.iter_mut().map(|group| group.count(&look, Age::Any));
         let counts = counts.collect::<Result<Vec<_>, _>>()?;
         let told: Vec<_> =
             self.groups.iter().map(|group| group.folder.clone()).zip(counts.clone()).collect();
@@ -149,8 +150,8 @@ impl State {
 }
 
 impl Group {
-    fn count(&mut self, fresh: Duration) -> Result<u64, Failure> {
-        let events = self.source.read(fresh)?;
+    fn count(&mut self, look: &Look, age: Age) -> Result<u64, Failure> {
+        let events = self.source.read(look, age)?;
         let kills = events.oom_kill.unwrap_or(0);
         Ok(if self.own { kills } else { kills.max(events.oom.unwrap_or(0)) })
     }
@@ -210,12 +211,12 @@ mod tests {
 
     use super::{
         super::{
-            procfs::{Procfs, tests::Fake},
+            procfs::tests::Fake,
             tests::{started, value},
         },
         *,
     };
-    use crate::{registry::Registry, sync::Arc};
+    use crate::registry::Registry;
 
     fn machine(test: &str, boot: &str) -> Fake {
         let fake = Fake::new(test);

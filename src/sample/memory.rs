@@ -23,7 +23,7 @@ use super::{
     alarm::{self, Alarm, Alarms},
     cgroup::Version,
     group::{GroupReading, Located, group_level},
-    procfs::Procfs,
+    procfs::{Age, Look, Procfs, Turn},
     resident::{Region, Resident},
 };
 #[cfg(target_os = "linux")]
@@ -63,7 +63,9 @@ const SHORTEST_STEP: Duration = Duration::from_millis(50);
 /// | `budget` | [`budget`](Memory::budget) | anonymous, shared and swapped memory of this process |
 ///
 /// A level without a limit is absent. Limits are read anew every tick, as containers are resized
-/// live; one that comes into being is seen within five seconds. Page cache raises no usage, tmpfs
+/// live; one that comes into being, and any `RLIMIT_AS`, is seen within five seconds. What an
+/// outer group could give back is measured every five seconds as long as less than half of its
+/// limit is charged and that holds still. Page cache raises no usage, tmpfs
 /// does; what an allocator has freed with `MADV_FREE` is left out of the groups' and the host's
 /// usage, but not of a budget's, and what it keeps without saying so counts everywhere.
 /// `memory.high` is no wall but a throttle: [`pressure`](super::pressure()) tells of it.
@@ -151,6 +153,8 @@ struct Level {
     last: Option<(Duration, u64)>,
     /// Bytes a second.
     growth: f64,
+    /// What was published.
+    told: Option<Wall>,
 }
 
 impl Level {
@@ -183,10 +187,12 @@ impl Level {
             ),
             last: None,
             growth: 0.0,
+            told: None,
         }
     }
 
-    fn publish(&self, wall: &Wall) {
+    fn publish(&mut self, wall: &Wall) {
+        self.told = Some(*wall);
         put(&self.limit, wall.limit.map(|bytes| bytes as f64));
         put(&self.usage, wall.limit.map(|_| wall.usage as f64));
         put(&self.utilization, wall.ratio());
@@ -255,6 +261,8 @@ struct State {
     groups: Groups,
     utilization: Gauge,
     runway: Gauge,
+    /// Which level binds.
+    binding: Option<usize>,
     /// Whether the host is a wall of ours.
     host_binds: bool,
     next_glance: Option<Duration>,
@@ -420,7 +428,7 @@ impl Memory {
     fn look(&mut self, glance: bool) -> Result<(), Failure> {
         let Some(state) = &mut self.state else { return Ok(()) };
         state.read(glance, self.budget)?;
-        state.publish(state.time.now());
+        state.publish(state.time.now(), glance);
         Ok(())
     }
 }
@@ -465,6 +473,7 @@ impl State {
                 "Time until a limit is reached, growing as in the last moment; absent if not growing.",
                 [],
             ),
+            binding: None,
             host_binds: false,
             next_glance: None,
             ratio: 0.0,
@@ -478,25 +487,41 @@ impl State {
         match &mut self.backend {
             #[cfg(target_os = "linux")]
             Backend::Linux(procfs) => {
+                let look = &procfs.look();
                 if !glance || self.host_binds {
-                    let info = procfs.meminfo_if_any()?;
+                    let info = procfs.meminfo_if_any(look)?;
                     *host = info.map_or_else(Wall::default, |info| Wall {
                         limit: Some(info.total),
                         usage: info.used(),
                     });
                 }
-                *address_space = read_address_space(procfs)?;
+                if !glance {
+                    address_space.limit = procfs.process_limits(look)?.address_space;
+                }
+                // Most have no such limit and need not know their size.
+                address_space.usage = match address_space.limit {
+                    Some(_) => {
+                        let pages = procfs.virtual_pages(look)?;
+                        pages.saturating_mul(rustix::param::page_size() as u64)
+                    }
+                    None => 0,
+                };
                 if !glance || budget.is_some() {
-                    let status = procfs.process_status()?.unwrap_or_default();
+                    let age = if budget.is_some() { Age::Fresh } else { Age::Since(Turn::Process) };
+                    let status = procfs.process_status(look, age)?.unwrap_or_default();
                     let part = |bytes: Option<u64>| bytes.unwrap_or(0);
                     let usage = part(status.anonymous)
                         .saturating_add(part(status.shared))
                         .saturating_add(part(status.swap));
                     *own = Wall { limit: budget, usage };
-                    let held = part(status.resident).saturating_add(part(status.swap));
+                    let resident = match budget {
+                        Some(_) => status.resident,
+                        None => procfs.resident(look)?,
+                    };
+                    let held = part(resident).saturating_add(part(status.swap));
                     self.host_binds = binds(held, host);
                 }
-                self.groups.read(procfs, glance, &mut self.walls)?;
+                self.groups.read(procfs, look, glance, &mut self.walls)?;
             }
             Backend::Portable(portable) => {
                 let system = portable.system()?;
@@ -510,11 +535,15 @@ impl State {
         Ok(())
     }
 
-    fn publish(&mut self, now: Duration) {
+    /// A glance touches what has changed: each value lies in a part of memory of its own, and most
+    /// of what a glance costs is to fetch them.
+    fn publish(&mut self, now: Duration, glance: bool) {
         let host = self.levels.len().saturating_sub(3);
         let (mut binding, mut runway, mut headroom) = (None, None::<f64>, None::<u64>);
         for (at, (level, wall)) in self.levels.iter_mut().zip(&self.walls).enumerate() {
-            level.publish(wall);
+            if !glance || level.told != Some(*wall) {
+                level.publish(wall);
+            }
             match wall.limit {
                 Some(_) => level.grow(now, wall.usage),
                 None => (level.last, level.growth) = (None, 0.0),
@@ -538,9 +567,13 @@ impl State {
                 runway = Some(runway.map_or(left, |least| least.min(left)));
             }
         }
-        for (at, (level, wall)) in self.levels.iter().zip(&self.walls).enumerate() {
-            let here = binding.is_some_and(|(of, _)| of == at);
-            put(&level.binds, wall.limit.map(|_| f64::from(here)));
+        let at = binding.map(|(at, _)| at);
+        if !glance || at != self.binding {
+            self.binding = at;
+            for (at, (level, wall)) in self.levels.iter().zip(&self.walls).enumerate() {
+                let here = self.binding == Some(at);
+                put(&level.binds, wall.limit.map(|_| f64::from(here)));
+            }
         }
         self.ratio = binding.map_or(0.0, |(_, ratio)| ratio);
         put(&self.utilization, binding.map(|(_, ratio)| ratio));
@@ -568,26 +601,20 @@ fn binds(held: u64, host: &Wall) -> bool {
 }
 
 #[cfg(target_os = "linux")]
-fn read_address_space(procfs: &Procfs) -> Result<Wall, Failure> {
-    use rustix::{param, process};
-
-    // Most have no such limit and need not know their size.
-    let Some(limit) = process::getrlimit(process::Resource::As).current else {
-        return Ok(Wall::default());
-    };
-    let usage = procfs.virtual_pages()?.saturating_mul(param::page_size() as u64);
-    Ok(Wall { limit: Some(limit), usage })
-}
-
-#[cfg(target_os = "linux")]
 impl Groups {
-    fn read(&mut self, procfs: &Procfs, glance: bool, walls: &mut [Wall]) -> Result<(), Failure> {
+    fn read(
+        &mut self,
+        procfs: &Procfs,
+        look: &Look,
+        glance: bool,
+        walls: &mut [Wall],
+    ) -> Result<(), Failure> {
         if !glance && procfs.locate_groups().1 != self.generation {
             return Err(Failure::Failed(
                 "this process was moved to another control group, whose levels differ".into(),
             ));
         }
-        procfs.groups(glance, &mut self.readings)?;
+        procfs.groups(look, glance, &mut self.readings)?;
         if !glance {
             self.guards.follow(&self.readings);
         }
@@ -595,7 +622,8 @@ impl Groups {
             walls.copy_from_slice(&[group.memory, group.memory_and_swap]);
         }
         // The outermost group alone is the whole machine.
-        if let Some(own) = self.readings.first()
+        if !glance
+            && let Some(own) = self.readings.first()
             && (self.readings.len() > 1 || own.memory.limit.is_some())
         {
             self.container.publish(own);

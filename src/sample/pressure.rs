@@ -2,10 +2,7 @@
 //! kernel did to us.
 
 #[cfg(target_os = "linux")]
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 #[cfg(target_os = "linux")]
 use super::Glance;
@@ -22,7 +19,7 @@ use super::{
         cgroup::GroupCpu,
         pressure::{Pressure as Stalls, Stall, run_delay},
     },
-    procfs::{Procfs, Source},
+    procfs::{Age, Look, Procfs, Source, Turn},
 };
 #[cfg(target_os = "linux")]
 use crate::sync::Arc;
@@ -46,8 +43,9 @@ use crate::{instrument::Gauge, name::Unit, semconv};
 ///
 /// What this kernel lacks is absent; without PSI (kernels before 4.20, `psi=0`) events and
 /// throttling remain. Where the kernel grants it, waiting for memory wakes the instance at once: as
-/// systemd asks (`MEMORY_PRESSURE_WATCH`), or at 150 ms of 2 s. About 15 µs a tick; what happens in
-/// outer groups is read every five seconds.
+/// systemd asks (`MEMORY_PRESSURE_WATCH`), or at 150 ms of 2 s. About 10 µs a tick, in which the
+/// waiting for memory and what happened in the own group are read; disk and CPU, the host and outer
+/// groups are read every five seconds.
 pub fn pressure() -> Pressure {
     Pressure {
         origin: Origin::default(),
@@ -128,13 +126,13 @@ impl Parts {
         let own = membership.v2().and_then(|groups| groups.folders.into_iter().next());
         let own = own.filter(|folder| folder.join("cgroup.type").exists());
         let alarm = if procfs.is_real() { arm(procfs.root(), own.as_deref(), meter) } else { None };
-        let waits = ["memory", "io", "cpu"].into_iter().filter_map(|resource| {
+        let waits = [MEMORY, "io", "cpu"].into_iter().filter_map(|resource| {
             let own = own.as_ref().map(|folder| folder.join(format!("{resource}.pressure")));
             Wait::open(&procfs.root().join("pressure").join(resource), own, resource, meter)
         });
         let waits = waits.collect();
         let events = membership.of("memory").map(|groups| Events::open_all(&groups, meter));
-        let vmstat = procfs.vmstat().ok().flatten();
+        let vmstat = procfs.vmstat(&procfs.look()).ok().flatten();
         let mut delay = Source::new(procfs.root().join("thread-self/schedstat"), run_delay);
         Self {
             generation,
@@ -144,7 +142,7 @@ impl Parts {
             refaults: ["host", "cgroup"].map(|level| Refaults::resolve(meter, level)),
             readings: Vec::new(),
             throttling: membership.of("cpu").and_then(|groups| Throttling::open(&groups, meter)),
-            delay: delay.read(Duration::ZERO).is_ok().then(|| {
+            delay: delay.first().is_ok().then(|| {
                 let help = "How long the sampling thread waited for a CPU.";
                 (delay, meter.counter(semconv::CPU_DELAY_TIME, Unit::SECONDS, help, []))
             }),
@@ -165,27 +163,29 @@ impl Parts {
         if self.procfs.locate_groups().1 != self.generation {
             return Err(Failure::Failed("this process was moved to another control group".into()));
         }
+        let look = &self.procfs.look();
+        let in_turn = Age::Since(Turn::Around);
         for wait in &mut self.waits {
-            wait.read()?;
+            wait.read(look, if wait.resource == MEMORY { Age::Now } else { in_turn })?;
         }
         for events in &mut self.events {
-            events.read(self.procfs.slow())?;
+            events.read(look)?;
         }
-        let vmstat = self.procfs.vmstat()?.unwrap_or_default();
+        let vmstat = self.procfs.vmstat(look)?.unwrap_or_default();
         if let (Some(gauge), Some(kills)) = (&self.host_kills, vmstat.oom_kills) {
             gauge.set(kills as f64);
         }
         let [host, own] = &self.refaults;
         host.publish(vmstat.refaults_anonymous, vmstat.refaults_file);
-        self.procfs.groups(false, &mut self.readings)?;
+        self.procfs.groups(look, false, &mut self.readings)?;
         if let Some(group) = self.readings.first() {
             own.publish(group.stat.refaults_anonymous, group.stat.refaults_file);
         }
         if let Some(throttling) = &mut self.throttling {
-            throttling.read()?;
+            throttling.read(look, in_turn)?;
         }
         if let Some((source, gauge)) = &mut self.delay {
-            gauge.set(source.read(Duration::ZERO)? as f64 / 1e9);
+            gauge.set(source.read(look, in_turn)? as f64 / 1e9);
         }
         Ok(())
     }
@@ -199,7 +199,9 @@ impl Parts {
                 return Ok(());
             }
         }
-        self.waits.iter_mut().filter(|wait| wait.resource == "memory").try_for_each(Wait::read)
+        let look = &self.procfs.look();
+        let mut waits = self.waits.iter_mut().filter(|wait| wait.resource == MEMORY);
+        waits.try_for_each(|wait| wait.read(look, Age::Now))
     }
 }
 
@@ -230,6 +232,10 @@ fn arm(procfs: &Path, own: Option<&Path>, meter: &mut Meter) -> Option<Arc<Alarm
     }
     None
 }
+
+/// The resource that kills.
+#[cfg(target_os = "linux")]
+const MEMORY: &str = "memory";
 
 /// The waiting for one resource: everybody's, and the own group's.
 #[cfg(target_os = "linux")]
@@ -269,9 +275,11 @@ impl Wait {
         Some(Self { resource, host, own, others, most_of_others: 0 })
     }
 
-    fn read(&mut self) -> Result<(), Failure> {
-        let host = self.host.as_mut().map(Level::read).transpose()?;
-        let own = self.own.as_mut().map(Level::read).transpose()?;
+    fn read(&mut self, look: &Look, age: Age) -> Result<(), Failure> {
+        let read = |level: &mut Option<Level>| {
+            level.as_mut().map(|level| level.read(look, age)).transpose()
+        };
+        let (host, own) = (read(&mut self.host)?, read(&mut self.own)?);
         if let (Some(gauge), Some(host), Some(own)) = (&self.others, host, own) {
             let now = host.some.total.saturating_sub(own.some.total);
             self.most_of_others = self.most_of_others.max(now);
@@ -290,13 +298,13 @@ impl Level {
         meter: &mut Meter,
     ) -> Option<Self> {
         let mut source = Source::new(file, Stalls::parse);
-        source.read(Duration::ZERO).ok()?;
+        source.first().ok()?;
         let mut share = |stall| Share::resolve(meter, resource, stall, level);
         Some(Self { source, some: share("some"), full: share("full") })
     }
 
-    fn read(&mut self) -> Result<Stalls, Failure> {
-        let stalls = self.source.read(Duration::ZERO)?;
+    fn read(&mut self, look: &Look, age: Age) -> Result<Stalls, Failure> {
+        let stalls = self.source.read(look, age)?;
         self.some.publish(&stalls.some);
         if let Some(full) = &stalls.full {
             self.full.publish(full);
@@ -377,7 +385,7 @@ struct Throttling {
 impl Throttling {
     fn open(groups: &Groups, meter: &mut Meter) -> Option<Self> {
         let mut source = Source::new(groups.folders.first()?.join("cpu.stat"), GroupCpu::parse);
-        source.read(Duration::ZERO).ok()?.throttled_time?;
+        source.first().ok()?.throttled_time?;
         let period = Unit::known("{period}");
         Some(Self {
             source,
@@ -402,8 +410,8 @@ impl Throttling {
         })
     }
 
-    fn read(&mut self) -> Result<(), Failure> {
-        let stat = self.source.read(Duration::ZERO)?;
+    fn read(&mut self, look: &Look, age: Age) -> Result<(), Failure> {
+        let stat = self.source.read(look, age)?;
         put(&self.periods, stat.periods.map(|count| count as f64));
         put(&self.throttled, stat.throttled.map(|count| count as f64));
         put(&self.time, stat.throttled_time);
@@ -414,7 +422,7 @@ impl Throttling {
 #[cfg(all(test, target_os = "linux"))]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::fs;
+    use std::{fs, time::Duration};
 
     use super::{
         super::{

@@ -6,15 +6,19 @@ use super::{
     field::{Field, Fields, ratio},
 };
 #[cfg(target_os = "linux")]
-use super::{procfs::Procfs, tasks::TaskLimits};
+use super::{
+    procfs::{Age, Look, Procfs, Turn},
+    tasks::TaskLimits,
+};
 use crate::{registry::Kind, semconv};
 
 /// This process as it is seen from inside: `process.*`. On by default.
 ///
 /// Resident, anonymous, virtual and swapped memory, the high-water mark, CPU time, threads, open
 /// descriptors and their limit, page faults, uptime, and how near the control group is to the
-/// threads it allows. On Linux from `/proc/self/stat` and
-/// `status`, about 20 µs a tick; before Linux 6.2 descriptors have to be listed, about a
+/// threads it allows. On Linux from `/proc/self/stat`, about 10 µs a tick; anonymous and swapped
+/// memory and the high-water mark (`status`), limits, and the group's threads are read every five
+/// seconds. Before Linux 6.2 descriptors have to be listed, about a
 /// microsecond for each, and are then counted the more rarely the more there are. Elsewhere
 /// through `sysinfo`, which knows memory, CPU time (without `cpu.mode`) and uptime.
 ///
@@ -95,9 +99,10 @@ impl Sampler for Process {
         let reading = match backend {
             #[cfg(target_os = "linux")]
             Backend::Linux(procfs) => {
-                let tightest = self.limits.tightest();
+                let look = procfs.look();
+                let tightest = self.limits.tightest(&look);
                 let (tasks, task_limit) = tightest.map(|of| (of.count, of.limit)).unzip();
-                Reading { tasks, task_limit, ..read(procfs)? }
+                Reading { tasks, task_limit, ..read(procfs, &look)? }
             }
             Backend::Portable(portable) => portable.process()?,
         };
@@ -107,29 +112,30 @@ impl Sampler for Process {
 }
 
 #[cfg(target_os = "linux")]
-fn read(procfs: &Procfs) -> Result<Reading, Failure> {
-    use rustix::{param, process, time};
+fn read(procfs: &Procfs, look: &Look) -> Result<Reading, Failure> {
+    use rustix::{param, time};
 
-    let stat = procfs.process_stat()?;
-    let status = procfs.process_status()?.unwrap_or_default();
-    let estimate = || stat.resident_pages.saturating_mul(param::page_size() as u64);
+    let stat = procfs.process_stat(look)?;
+    let status = procfs.process_status(look, Age::Since(Turn::Process))?.unwrap_or_default();
+    let resident = procfs.resident(look)?;
     let ticks_per_second = param::clock_ticks_per_second().max(1) as f64;
     let seconds = |ticks: u64| ticks as f64 / ticks_per_second;
     let since_boot = time::clock_gettime(time::ClockId::Boottime);
     let since_boot = since_boot.tv_sec as f64 + since_boot.tv_nsec as f64 / 1e9;
     Ok(Reading {
-        resident: status.resident.or_else(|| Some(estimate())),
+        resident,
         virtual_size: Some(stat.virtual_size),
         // Hidden where procfs tells of processes only.
-        physical: procfs.meminfo().ok().map(|info| info.total),
+        physical: procfs.meminfo(look).ok().map(|info| info.total),
         anonymous: status.anonymous,
         swap: status.swap,
-        peak: status.peak_resident,
+        // Seldom looked for, and never less than what is seen.
+        peak: status.peak_resident.max(status.peak_resident.and(resident)),
         cpu: None,
         cpu_modes: Some([seconds(stat.user_time), seconds(stat.system_time)]),
         threads: Some(stat.threads),
-        descriptors: procfs.descriptors(),
-        descriptor_limit: process::getrlimit(process::Resource::Nofile).current,
+        descriptors: procfs.descriptors(look),
+        descriptor_limit: procfs.process_limits(look)?.open_files,
         minor_faults: Some(stat.minor_faults),
         major_faults: Some(stat.major_faults),
         tasks: None,

@@ -1,10 +1,13 @@
 //! The kernel's files, kept open.
 //!
 //! Opening a procfs file costs more than reading it, so each stays open and is read with `pread`
-//! from its start into a buffer that is kept. All samplers of all instances in a process share
+//! from its start, into one buffer of the thread. All samplers of all instances in a process share
 //! one [`Procfs`]: a reading younger than [`FRESH`] is handed out again, so `memory()` and
 //! `system()` parse one meminfo, and a second instance whose ticks fall together with the first's
 //! costs next to nothing.
+//!
+//! What changes slowly, or is dear to read and judged over a longer time, is read every [`SLOW`],
+//! each kind in a [`Turn`] of its own: no tick pays for all of them.
 //!
 //! `/proc/self` is resolved when a file is *opened*: in a forked child the parent's open file
 //! still tells about the parent. So a file belongs to the process that opened it, and is opened
@@ -14,6 +17,7 @@
 //! Read by the tick threads; a lock is held for one `pread` (microseconds).
 
 use std::{
+    cell::RefCell,
     fs::{self, File},
     io,
     os::unix::fs::FileExt,
@@ -25,7 +29,10 @@ use std::{
 use super::{
     Failure,
     group::{GroupReading, GroupWalls, Located},
-    parse::{LoadAverage, Malformed, MemInfo, ProcessStat, ProcessStatus, VmStat, virtual_pages},
+    parse::{
+        LoadAverage, Malformed, MemInfo, ProcessLimits, ProcessStat, ProcessStatus, VmStat,
+        virtual_pages,
+    },
     resident::Region,
 };
 use crate::sync::{Arc, Mutex};
@@ -33,9 +40,8 @@ use crate::sync::{Arc, Mutex};
 /// Until when a reading is handed out again. Below the fast lane's shortest interval.
 const FRESH: Duration = Duration::from_millis(50);
 
-/// Until when a reading of what changes slowly, or is dear to read and judged over a longer time,
-/// is handed out again: every fifth tick at the default.
-const SLOW: Duration = Duration::from_millis(4_500);
+/// How often what may be older is read: at every fifth tick of the default.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// How often to ask whether this process was moved to another control group.
 const RARE: Duration = Duration::from_secs(60);
@@ -43,69 +49,169 @@ const RARE: Duration = Duration::from_secs(60);
 /// No file of ours is a tenth as long; what is longer is not what we take it for.
 const LONGEST: usize = 1 << 20;
 
+/// Which part of [`SLOW`] it is read in: they cost about the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// What happened to the whole machine's memory.
+    Host,
+    /// This process in detail, and how busy the machine is.
+    Process,
+    /// The limits of this process, and what the group around it could give back.
+    Limits,
+    /// What the next one could: the root of all, mostly, which has the most to add up.
+    Outer,
+    /// Other groups' limits and what happens to them; waiting for anything but memory.
+    Around,
+}
+
+impl Turn {
+    /// Of what is asked of each level, by how far out it is.
+    pub(super) fn of_level(depth: usize) -> Self {
+        match depth % 3 {
+            1 => Self::Limits,
+            2 => Self::Outer,
+            _ => Self::Around,
+        }
+    }
+}
+
+const TURNS: u64 = 5;
+
+/// How old a reading may be that is handed out again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Age {
+    /// Of this look.
+    Now,
+    /// Younger than [`FRESH`].
+    Fresh,
+    /// Since its last turn.
+    Since(Turn),
+    /// Whatever there is.
+    Any,
+}
+
+/// When turns begin.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    fresh: Duration,
+    slow: Duration,
+    origin: Instant,
+}
+
+/// When something is read, and by which process: asked once for all that is read together, as
+/// asking for the latter is a system call of its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    now: Instant,
+    process: u32,
+    pace: Option<Pace>,
+}
+
+impl Look {
+    /// At what nobody has read before.
+    pub(super) fn first() -> Self {
+        Self { now: Instant::now(), process: std::process::id(), pace: None }
+    }
+
+    /// Whether a reading of this moment is handed out again.
+    fn accepts(&self, at: Instant, age: Age) -> bool {
+        let Some(pace) = self.pace else { return age == Age::Any };
+        match age {
+            Age::Now => false,
+            Age::Any => true,
+            Age::Fresh => self.now.saturating_duration_since(at) < pace.fresh,
+            Age::Since(turn) => {
+                self.now.saturating_duration_since(at) < pace.fresh
+                    || !pace.slow.is_zero() && pace.begun(turn, at) == pace.begun(turn, self.now)
+            }
+        }
+    }
+}
+
+impl Pace {
+    /// How often this turn has begun. At a tick a second the first tick's turn is half over: what
+    /// is a little early or late is still in it.
+    fn begun(&self, turn: Turn, at: Instant) -> u64 {
+        let nanoseconds = |time: Duration| time.as_nanos() as u64;
+        let step = nanoseconds(self.slow) / TURNS;
+        let elapsed = nanoseconds(at.saturating_duration_since(self.origin)) + step / 2;
+        let steps = elapsed.checked_div(step).unwrap_or(elapsed);
+        (steps + TURNS - 1 - turn as u64) / TURNS
+    }
+}
+
+thread_local! {
+    /// Where all that this thread reads comes to lie: after a pause of a second each cache line costs
+    /// as much as a system call, and this way they are few.
+    static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// A text file of the kernel, kept open.
 #[derive(Debug)]
 pub(super) struct Kept {
     path: PathBuf,
     /// With the process that opened it.
     file: Option<(u32, File)>,
-    buffer: Vec<u8>,
 }
 
 impl Kept {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, file: None, buffer: Vec::new() }
+        Self { path, file: None }
     }
 
-    /// The whole file as it is now.
-    pub(super) fn read(&mut self) -> io::Result<&[u8]> {
-        self.read_for(std::process::id())
+    /// What is made of the whole file as it is now.
+    pub(super) fn read<R>(&mut self, using: impl FnOnce(&[u8]) -> R) -> io::Result<R> {
+        self.read_for(std::process::id(), true, using)
     }
 
-    /// By the process of this id, which is ours: asking for it is a system call of its own.
-    fn read_for(&mut self, process: u32) -> io::Result<&[u8]> {
-        let reopened = match &self.file {
-            Some((owner, _)) if *owner == process => false,
-            _ => {
-                self.file = Some((process, File::open(&self.path)?));
-                true
-            }
-        };
-        let length = match self.fill() {
-            Ok(length) => length,
-            // What it showed is gone (ESRCH, ENODEV); there may be a new one by that name.
-            Err(_) if !reopened => {
-                self.file = Some((process, File::open(&self.path)?));
-                self.fill()?
-            }
-            Err(error) => return Err(error),
-        };
-        Ok(&self.buffer[..length])
+    /// By the process of this id, which is ours; if not `whole`, what the kernel gives at once.
+    fn read_for<R>(
+        &mut self,
+        process: u32,
+        whole: bool,
+        using: impl FnOnce(&[u8]) -> R,
+    ) -> io::Result<R> {
+        TEXT.with_borrow_mut(|buffer| {
+            let length = self.fill(process, whole, buffer)?;
+            Ok(using(&buffer[..length]))
+        })
     }
 
-    fn fill(&mut self) -> io::Result<usize> {
-        let Some((_, file)) = &self.file else { return Err(io::ErrorKind::NotFound.into()) };
-        if self.buffer.is_empty() {
-            self.buffer.resize(PAGE, 0);
-        }
-        let mut length = 0;
-        loop {
-            if length == self.buffer.len() {
-                if length >= LONGEST {
-                    return Err(io::ErrorKind::FileTooLarge.into());
-                }
-                self.buffer.resize(length * 2, 0);
-            }
-            match file.read_at(&mut self.buffer[length..], length as u64) {
-                Ok(0) => return Ok(length),
-                Ok(more) => length += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            }
-            // seq_file stops early only when a page is full, so a short answer is the whole.
-            if length < PAGE / 2 {
+    fn fill(&mut self, process: u32, whole: bool, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let known = self.file.take_if(|(owner, _)| *owner == process);
+        if let Some((_, file)) = known {
+            // If not, what it showed is gone (ESRCH, ENODEV); there may be a new one by that name.
+            if let Ok(length) = fill(&file, whole, buffer) {
+                self.file = Some((process, file));
                 return Ok(length);
             }
+        }
+        let (_, file) = self.file.insert((process, File::open(&self.path)?));
+        fill(file, whole, buffer)
+    }
+}
+
+fn fill(file: &File, whole: bool, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    if buffer.is_empty() {
+        buffer.resize(2 * PAGE, 0);
+    }
+    let mut length = 0;
+    loop {
+        if length == buffer.len() {
+            if length >= LONGEST {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            buffer.resize(length * 2, 0);
+        }
+        match file.read_at(&mut buffer[length..], length as u64) {
+            Ok(0) => return Ok(length),
+            Ok(more) => length += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        // seq_file stops early only when a page is full, so a short answer is the whole.
+        if !whole || length < PAGE / 2 {
+            return Ok(length);
         }
     }
 }
@@ -118,6 +224,8 @@ const PAGE: usize = 4096;
 pub(super) struct Source<T> {
     kept: Kept,
     parse: fn(&[u8]) -> Result<T, Malformed>,
+    /// Whether nothing is missing, where the file goes on after what is ours.
+    is_all: Option<fn(&T) -> bool>,
     last: Option<(Instant, u32, T)>,
     /// Whether it was ever read.
     seen: bool,
@@ -125,40 +233,61 @@ pub(super) struct Source<T> {
 
 impl<T: Copy> Source<T> {
     pub(super) fn new(path: PathBuf, parse: fn(&[u8]) -> Result<T, Malformed>) -> Self {
-        Self { kept: Kept::new(path), parse, last: None, seen: false }
+        Self { kept: Kept::new(path), parse, is_all: None, last: None, seen: false }
+    }
+
+    /// Read no further than that.
+    fn until(self, is_all: fn(&T) -> bool) -> Self {
+        Self { is_all: Some(is_all), ..self }
     }
 
     /// What a reading touches.
     pub(super) fn regions(&self, into: &mut Vec<Region>) {
         into.push(Region::of(self));
-        into.push(Region::of(&self.kept.buffer[..]));
     }
 
-    pub(super) fn read(&mut self, fresh: Duration) -> Result<T, Failure> {
-        let (now, process) = (Instant::now(), std::process::id());
+    /// Whether there is such a thing, and what it says.
+    pub(super) fn first(&mut self) -> Result<T, Failure> {
+        self.read(&Look::first(), Age::Now)
+    }
+
+    pub(super) fn read(&mut self, look: &Look, age: Age) -> Result<T, Failure> {
         if let Some((at, owner, value)) = self.last
-            && owner == process
-            && now.saturating_duration_since(at) < fresh
+            && owner == look.process
+            && look.accepts(at, age)
         {
             return Ok(value);
         }
         self.last = None;
-        let value = match self.kept.read_for(process) {
-            Ok(text) => (self.parse)(text)?,
-            Err(error) => return Err(at_path(&self.kept.path, &error)),
+        let mut value = None;
+        if let Some(is_all) = self.is_all {
+            let start = self.kept.read_for(look.process, false, self.parse);
+            value = start.ok().and_then(Result::ok).filter(is_all);
+        }
+        let value = match value {
+            Some(value) => value,
+            None => match self.kept.read_for(look.process, true, self.parse) {
+                Ok(parsed) => parsed?,
+                Err(error) => return Err(at_path(&self.kept.path, &error)),
+            },
         };
-        self.last = Some((now, process, value));
+        self.last = Some((look.now, look.process, value));
         self.seen = true;
         Ok(value)
     }
 
     /// For what some kernels and sandboxes lack: failing is a failure only if it worked before.
-    fn read_if_any(&mut self, fresh: Duration) -> Result<Option<T>, Failure> {
-        match self.read(fresh) {
+    fn read_if_any(&mut self, look: &Look, age: Age) -> Result<Option<T>, Failure> {
+        match self.read(look, age) {
             Ok(value) => Ok(Some(value)),
             Err(_) if !self.seen => Ok(None),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// When what would be handed out was read.
+    pub(super) fn read_at(&self) -> Option<Instant> {
+        self.last.map(|(at, ..)| at)
     }
 }
 
@@ -176,16 +305,24 @@ impl From<Malformed> for Failure {
 #[derive(Debug)]
 pub(super) struct Procfs {
     root: PathBuf,
-    fresh: Duration,
-    slow: Duration,
+    pace: Pace,
     descriptors: Mutex<Descriptors>,
     process_stat: Mutex<Source<ProcessStat>>,
     process_status: Mutex<Source<ProcessStatus>>,
+    correction: Mutex<Option<Correction>>,
+    process_limits: Mutex<Source<ProcessLimits>>,
     meminfo: Mutex<Source<MemInfo>>,
     vmstat: Mutex<Source<VmStat>>,
     load_average: Mutex<Source<LoadAverage>>,
     virtual_pages: Mutex<Source<u64>>,
     groups: Mutex<GroupWalls>,
+}
+
+/// By how much `stat` was wrong about resident memory when `status` was read.
+#[derive(Debug, Clone, Copy)]
+struct Correction {
+    at: Instant,
+    bytes: i64,
 }
 
 impl Procfs {
@@ -212,60 +349,95 @@ impl Procfs {
         Self::with(root, fresh, if fresh.is_zero() { fresh } else { SLOW })
     }
 
+    /// At another pace than the usual, in which `slow` is [`SLOW`].
+    pub(super) fn paced(slow: Duration) -> Arc<Self> {
+        Self::with(Path::new("/proc"), FRESH.min(slow), slow)
+    }
+
     pub(super) fn with(root: &Path, fresh: Duration, slow: Duration) -> Arc<Self> {
         let own = root.join("self");
         Arc::new(Self {
             root: root.to_owned(),
-            fresh,
-            slow,
-            descriptors: Descriptors { folder: own.join("fd"), listed: None }.into(),
+            pace: Pace { fresh, slow, origin: Instant::now() },
+            descriptors: Descriptors::of(own.join("fd")).into(),
             process_stat: Source::new(own.join("stat"), ProcessStat::parse).into(),
             process_status: Source::new(own.join("status"), ProcessStatus::parse).into(),
+            correction: Mutex::new(None),
+            process_limits: Source::new(own.join("limits"), ProcessLimits::parse).into(),
             meminfo: Source::new(root.join("meminfo"), MemInfo::parse).into(),
-            vmstat: Source::new(root.join("vmstat"), VmStat::parse).into(),
+            vmstat: Source::new(root.join("vmstat"), VmStat::parse).until(VmStat::is_all).into(),
             load_average: Source::new(root.join("loadavg"), LoadAverage::parse).into(),
             virtual_pages: Source::new(own.join("statm"), virtual_pages).into(),
             groups: Mutex::default(),
         })
     }
 
-    pub(super) fn process_stat(&self) -> Result<ProcessStat, Failure> {
-        self.process_stat.lock().read(self.fresh)
+    /// To be taken once for all that is read together.
+    pub(super) fn look(&self) -> Look {
+        Look { now: Instant::now(), process: std::process::id(), pace: Some(self.pace) }
     }
 
-    pub(super) fn process_status(&self) -> Result<Option<ProcessStatus>, Failure> {
-        self.process_status.lock().read_if_any(self.fresh)
+    pub(super) fn process_stat(&self, look: &Look) -> Result<ProcessStat, Failure> {
+        self.process_stat.lock().read(look, Age::Fresh)
     }
 
-    pub(super) fn meminfo(&self) -> Result<MemInfo, Failure> {
-        self.meminfo.lock().read(self.fresh)
+    pub(super) fn process_status(
+        &self,
+        look: &Look,
+        age: Age,
+    ) -> Result<Option<ProcessStatus>, Failure> {
+        self.process_status.lock().read_if_any(look, age)
+    }
+
+    /// Resident memory, in bytes: as `status` had it in its last turn, and what `stat`, a third of
+    /// its price, has seen of change since.
+    pub(super) fn resident(&self, look: &Look) -> Result<Option<u64>, Failure> {
+        let mut status = self.process_status.lock();
+        let exact = status.read_if_any(look, Age::Since(Turn::Process))?;
+        let exact = exact.and_then(|status| status.resident);
+        let Some(stat) = self.process_stat.lock().read_if_any(look, Age::Fresh)? else {
+            return Ok(exact);
+        };
+        let estimate = stat.resident_pages.saturating_mul(rustix::param::page_size() as u64);
+        let Some((exact, at)) = exact.zip(status.read_at()) else { return Ok(Some(estimate)) };
+        let mut correction = self.correction.lock();
+        let known = correction.filter(|known| known.at == at);
+        let known = known.unwrap_or(Correction { at, bytes: exact.wrapping_sub(estimate) as i64 });
+        *correction = Some(known);
+        Ok(Some(estimate.saturating_add_signed(known.bytes)))
+    }
+
+    /// Soft limits of this process. Not asked of the kernel by a call: a filter of calls may
+    /// refuse that, and `rustix` has no answer for it.
+    pub(super) fn process_limits(&self, look: &Look) -> Result<ProcessLimits, Failure> {
+        let limits = self.process_limits.lock().read_if_any(look, Age::Since(Turn::Limits))?;
+        Ok(limits.unwrap_or_default())
+    }
+
+    pub(super) fn meminfo(&self, look: &Look) -> Result<MemInfo, Failure> {
+        self.meminfo.lock().read(look, Age::Fresh)
     }
 
     /// The same where it may be hidden: `subset=pid` shows processes and their groups only.
-    pub(super) fn meminfo_if_any(&self) -> Result<Option<MemInfo>, Failure> {
-        self.meminfo.lock().read_if_any(self.fresh)
+    pub(super) fn meminfo_if_any(&self, look: &Look) -> Result<Option<MemInfo>, Failure> {
+        self.meminfo.lock().read_if_any(look, Age::Fresh)
     }
 
-    pub(super) fn vmstat(&self) -> Result<Option<VmStat>, Failure> {
-        self.vmstat.lock().read_if_any(self.slow)
+    pub(super) fn vmstat(&self, look: &Look) -> Result<Option<VmStat>, Failure> {
+        self.vmstat.lock().read_if_any(look, Age::Since(Turn::Host))
     }
 
-    pub(super) fn load_average(&self) -> Result<Option<LoadAverage>, Failure> {
-        self.load_average.lock().read_if_any(self.slow)
+    pub(super) fn load_average(&self, look: &Look) -> Result<Option<LoadAverage>, Failure> {
+        self.load_average.lock().read_if_any(look, Age::Since(Turn::Process))
     }
 
-    pub(super) fn virtual_pages(&self) -> Result<u64, Failure> {
-        self.virtual_pages.lock().read(self.fresh)
+    pub(super) fn virtual_pages(&self, look: &Look) -> Result<u64, Failure> {
+        self.virtual_pages.lock().read(look, Age::Fresh)
     }
 
     /// Whether a kernel is behind it: what a test plays takes no orders.
     pub(super) fn is_real(&self) -> bool {
         self.root == Path::new("/proc")
-    }
-
-    /// How old what changes slowly may be.
-    pub(super) fn slow(&self) -> Duration {
-        self.slow
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -274,13 +446,18 @@ impl Procfs {
 
     /// See [`GroupWalls::locate`].
     pub(super) fn locate_groups(&self) -> (usize, u64) {
-        let rare = if self.fresh.is_zero() { self.fresh } else { RARE };
+        let rare = if self.pace.fresh.is_zero() { self.pace.fresh } else { RARE };
         self.groups.lock().locate(&self.root, rare)
     }
 
     /// See [`GroupWalls::read`].
-    pub(super) fn groups(&self, cheap: bool, into: &mut Vec<GroupReading>) -> Result<(), Failure> {
-        self.groups.lock().read(self.fresh, self.slow, cheap, into)
+    pub(super) fn groups(
+        &self,
+        look: &Look,
+        cheap: bool,
+        into: &mut Vec<GroupReading>,
+    ) -> Result<(), Failure> {
+        self.groups.lock().read(look, cheap, into)
     }
 
     /// See [`GroupWalls::places`].
@@ -288,9 +465,10 @@ impl Procfs {
         self.groups.lock().places()
     }
 
-    /// What a glance touches.
+    /// What a glance of this thread touches.
     pub(super) fn regions(&self, into: &mut Vec<Region>) {
         into.push(Region::of(self));
+        TEXT.with_borrow(|buffer| into.push(Region::of(&buffer[..])));
         self.process_status.lock().regions(into);
         self.meminfo.lock().regions(into);
         self.virtual_pages.lock().regions(into);
@@ -298,15 +476,17 @@ impl Procfs {
     }
 
     /// How many descriptors this process has open.
-    pub(super) fn descriptors(&self) -> Option<u64> {
-        self.descriptors.lock().count(Instant::now())
+    pub(super) fn descriptors(&self, look: &Look) -> Option<u64> {
+        self.descriptors.lock().count(look)
     }
 }
 
 /// `/proc/self/fd`.
 #[derive(Debug)]
 struct Descriptors {
-    folder: PathBuf,
+    path: PathBuf,
+    /// With the process that opened it.
+    folder: Option<(u32, File)>,
     /// How many there were, and when to count again.
     listed: Option<(u64, Instant)>,
 }
@@ -315,10 +495,18 @@ struct Descriptors {
 const PAUSE_PER_DESCRIPTOR: Duration = Duration::from_millis(1);
 
 impl Descriptors {
-    fn count(&mut self, now: Instant) -> Option<u64> {
+    fn of(path: PathBuf) -> Self {
+        Self { path, folder: None, listed: None }
+    }
+
+    fn count(&mut self, look: &Look) -> Option<u64> {
+        if self.folder.as_ref().is_none_or(|(owner, _)| *owner != look.process) {
+            self.folder = File::open(&self.path).ok().map(|folder| (look.process, folder));
+        }
         // Since Linux 6.2 the folder's size is their number, before it was zero.
-        let known = fs::metadata(&self.folder).ok().map(|folder| folder.len());
-        known.filter(|count| *count > 0).or_else(|| self.list(now))
+        let known = self.folder.as_ref().and_then(|(_, folder)| folder.metadata().ok());
+        let known = known.map(|folder| folder.len());
+        known.filter(|count| *count > 0).or_else(|| self.list(look.now))
     }
 
     fn list(&mut self, now: Instant) -> Option<u64> {
@@ -328,7 +516,7 @@ impl Descriptors {
             return Some(count);
         }
         // One of them is the listing itself.
-        let count = (fs::read_dir(&self.folder).ok()?.count() as u64).saturating_sub(1);
+        let count = (fs::read_dir(&self.path).ok()?.count() as u64).saturating_sub(1);
         let pause = PAUSE_PER_DESCRIPTOR.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
         self.listed = now.checked_add(pause).map(|until| (count, until));
         Some(count)
@@ -371,7 +559,7 @@ pub(super) mod tests {
     fn all_share_one_that_closes_with_its_last_user() {
         let (one, other) = (Procfs::shared(), Procfs::shared());
         assert!(Arc::ptr_eq(&one, &other));
-        assert!(one.meminfo().is_ok());
+        assert!(one.meminfo(&one.look()).is_ok());
     }
 
     #[test]
@@ -380,24 +568,83 @@ pub(super) mod tests {
         fake.write("meminfo", SMALL);
         let long = Procfs::at(&fake.0, Duration::from_secs(3600));
         let never = Procfs::at(&fake.0, Duration::ZERO);
-        assert_eq!(long.meminfo().unwrap().total, 8192);
-        assert_eq!(never.meminfo().unwrap().total, 8192);
+        assert_eq!(long.meminfo(&long.look()).unwrap().total, 8192);
+        assert_eq!(never.meminfo(&never.look()).unwrap().total, 8192);
         fake.write("meminfo", LARGE);
-        assert_eq!(long.meminfo().unwrap().total, 8192);
-        assert_eq!(never.meminfo().unwrap().total, 16384);
+        assert_eq!(long.meminfo(&long.look()).unwrap().total, 8192);
+        assert_eq!(never.meminfo(&never.look()).unwrap().total, 16384);
+    }
+
+    #[test]
+    fn each_tick_has_a_turn_of_its_own() {
+        let pace = Pace { fresh: FRESH, slow: SLOW, origin: Instant::now() };
+        let turns = [Turn::Host, Turn::Process, Turn::Limits, Turn::Outer, Turn::Around];
+        let begin = |from: u64, to: u64| {
+            let at = |ms: u64| pace.origin + Duration::from_millis(ms);
+            let begins = |turn: &&Turn| pace.begun(**turn, at(from)) != pace.begun(**turn, at(to));
+            turns.iter().filter(begins).copied().collect::<Vec<_>>()
+        };
+        // Some are late by up to 0.4 s.
+        let time = |tick: u64| tick * 1000 + tick * 137 % 400;
+        for tick in 1..=50 {
+            let expected = turns[(tick as usize - 1) % turns.len()];
+            assert_eq!(begin(time(tick - 1), time(tick)), [expected]);
+        }
+        // Who ticks more rarely reads more at once; after a long sleep it is as before.
+        assert_eq!(begin(0, 2_000), turns[..2]);
+        assert_eq!(begin(0, 10_000), turns);
+        assert_eq!(begin(100_000, 101_000), [Turn::Host]);
+        assert_eq!(begin(1_100, 1_200), []);
+    }
+
+    /// A filter of system calls may refuse to be asked for limits in another way.
+    #[test]
+    fn limits_are_those_of_the_kernel() {
+        use rustix::process::{Resource, getrlimit};
+
+        let procfs = Procfs::at(Path::new("/proc"), Duration::ZERO);
+        let limits = procfs.process_limits(&procfs.look()).unwrap();
+        assert_eq!(limits.open_files, getrlimit(Resource::Nofile).current);
+        assert_eq!(limits.address_space, getrlimit(Resource::As).current);
+        assert_eq!(limits.locked_memory, getrlimit(Resource::Memlock).current);
+    }
+
+    /// Where `stat` estimates: what it saw of change is added to what was exact.
+    #[test]
+    fn resident_memory_is_exact_in_its_turn_and_follows_in_between() {
+        let fake = Fake::new("resident");
+        let page = rustix::param::page_size() as u64;
+        let tell = |exact: u64, estimate: u64| {
+            let text = format!("Name: a\nVmRSS: {} kB\n", exact * page / 1024);
+            fake.write("self/status", text.as_bytes());
+            let text = format!("1 (a) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 0 9 {estimate} 0\n");
+            fake.write("self/stat", text.as_bytes());
+        };
+        tell(100, 90);
+        let hour = Duration::from_secs(3600);
+        let procfs = Procfs::with(&fake.0, Duration::ZERO, hour);
+        let pages = || procfs.resident(&procfs.look()).unwrap().map(|bytes| bytes / page);
+        assert_eq!(pages(), Some(100));
+        tell(125, 110);
+        assert_eq!(pages(), Some(120));
+        tell(0, 0);
+        assert_eq!(pages(), Some(10));
+        tell(100, 110);
+        let always = Procfs::at(&fake.0, Duration::ZERO);
+        assert_eq!(always.resident(&always.look()).unwrap(), Some(100 * page));
     }
 
     #[test]
     fn a_failed_reading_is_not_hidden_by_the_one_before() {
         let fake = Fake::new("failed");
         let procfs = Procfs::at(&fake.0, Duration::ZERO);
-        assert!(matches!(procfs.vmstat(), Ok(None)), "never there: not missed");
+        assert!(matches!(procfs.vmstat(&procfs.look()), Ok(None)), "never there: not missed");
         fake.write("vmstat", b"pgfault 7\n");
-        assert_eq!(procfs.vmstat().unwrap().unwrap().faults, Some(7));
+        assert_eq!(procfs.vmstat(&procfs.look()).unwrap().unwrap().faults, Some(7));
         fake.write("vmstat", b"nonsense\n");
-        let failure = procfs.vmstat().unwrap_err().to_string();
+        let failure = procfs.vmstat(&procfs.look()).unwrap_err().to_string();
         assert_eq!(failure, "malformed /proc/vmstat");
-        let failure = procfs.meminfo().unwrap_err().to_string();
+        let failure = procfs.meminfo(&procfs.look()).unwrap_err().to_string();
         assert!(failure.contains("meminfo: No such file"), "{failure}");
     }
 
@@ -406,15 +653,16 @@ pub(super) mod tests {
         let fake = Fake::new("long");
         let text: Vec<u8> = (0..50_000u32).flat_map(|n| format!("{n}\n").into_bytes()).collect();
         fake.write("meminfo", &text);
-        assert_eq!(Kept::new(fake.0.join("meminfo")).read().unwrap(), text);
+        let whole = |name: &str| Kept::new(fake.0.join(name)).read(<[u8]>::to_vec);
+        assert_eq!(whole("meminfo").unwrap(), text);
         fake.write("meminfo", &vec![b'x'; LONGEST + 1]);
-        let error = Kept::new(fake.0.join("meminfo")).read().unwrap_err();
+        let error = whole("meminfo").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
         // vmstat comes in several answers of less than a page.
-        let whole = fs::read("/proc/vmstat").unwrap();
+        let vmstat = fs::read("/proc/vmstat").unwrap();
         let mut kept = Kept::new("/proc/vmstat".into());
         let lines = |text: &[u8]| text.iter().filter(|byte| **byte == b'\n').count();
-        assert_eq!(lines(kept.read().unwrap()), lines(&whole));
+        assert_eq!(kept.read(lines).unwrap(), lines(&vmstat));
     }
 
     fn sleeper() -> Child {
@@ -432,12 +680,12 @@ pub(super) mod tests {
         };
         point_at(&first);
         let mut source = Source::new(link.clone(), ProcessStat::parse);
-        assert_eq!(source.read(Duration::ZERO).unwrap().pid, u64::from(first.id()));
+        assert_eq!(source.first().unwrap().pid, u64::from(first.id()));
         first.kill().unwrap();
         first.wait().unwrap();
-        assert!(matches!(source.read(Duration::ZERO), Err(Failure::Io(_))));
+        assert!(matches!(source.first(), Err(Failure::Io(_))));
         point_at(&second);
-        let found = source.read(Duration::ZERO).map(|stat| stat.pid);
+        let found = source.first().map(|stat| stat.pid);
         second.kill().unwrap();
         second.wait().unwrap();
         assert_eq!(found.unwrap(), u64::from(second.id()));
@@ -451,7 +699,7 @@ pub(super) mod tests {
         const CHILD_SAW_ITSELF: i32 = 1001;
         const CHILD_SAW_ANOTHER: i32 = 1002;
         let procfs = Procfs::at(Path::new("/proc"), Duration::from_secs(3600));
-        assert_eq!(procfs.process_stat().unwrap().pid, u64::from(std::process::id()));
+        assert_eq!(procfs.process_stat(&procfs.look()).unwrap().pid, u64::from(std::process::id()));
         let mut command = Command::new("true");
         #[allow(unsafe_code)]
         // SAFETY: runs in the forked child; it opens, reads and parses a file. It may allocate,
@@ -460,7 +708,7 @@ pub(super) mod tests {
         unsafe {
             command.pre_exec(move || {
                 let own = u64::from(std::process::id());
-                let saw = procfs.process_stat().is_ok_and(|stat| stat.pid == own);
+                let saw = procfs.process_stat(&procfs.look()).is_ok_and(|stat| stat.pid == own);
                 let answer = if saw { CHILD_SAW_ITSELF } else { CHILD_SAW_ANOTHER };
                 // The one channel from here to the parent.
                 Err(io::Error::from_raw_os_error(answer))
@@ -474,7 +722,7 @@ pub(super) mod tests {
     fn the_dearer_the_count_the_rarer_it_is() {
         let fake = Fake::new("descriptors");
         // A plain folder has a size of its own: the listing is asked for directly.
-        let mut descriptors = Descriptors { folder: fake.0.join("self/fd"), listed: None };
+        let mut descriptors = Descriptors::of(fake.0.join("self/fd"));
         for n in 0..=20 {
             fake.write(&format!("self/fd/{n}"), b"");
         }

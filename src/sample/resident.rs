@@ -18,10 +18,9 @@ use std::{collections::BTreeMap, ffi::c_void, fs, io, ops::Range, path::Path};
 use rustix::{
     mm::{MlockFlags, mlock, mlock_with, munlock},
     param::page_size,
-    process::{Resource, getrlimit},
 };
 
-use super::Meter;
+use super::{Meter, parse::ProcessLimits};
 use crate::{name::Unit, semconv, sync::Mutex};
 
 /// More than a glance needs.
@@ -61,9 +60,12 @@ impl Resident {
     /// The calling thread's stack, this state, and the code around these functions.
     pub(super) fn keep(state: &[Region], code: &[usize], meter: &mut Meter) -> Self {
         let mut resident = Self::default();
-        let limit = getrlimit(Resource::Memlock).current;
-        let mut left =
-            limit.map_or(usize::MAX, |bytes| usize::try_from(bytes / 2).unwrap_or(usize::MAX));
+        let limits = fs::read("/proc/self/limits").unwrap_or_default();
+        // Not told is nothing to take half of.
+        let mut left = ProcessLimits::parse(&limits).map_or(0, |limits| {
+            let half = limits.locked_memory.map(|bytes| bytes / 2);
+            half.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX)
+        });
         let marker = 0u8;
         let here = std::ptr::from_ref(&marker) as usize;
         let stack = [Region::at(here.saturating_sub(STACK), STACK)];

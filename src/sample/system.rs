@@ -14,7 +14,8 @@ use crate::{registry::Kind, semconv};
 /// Memory by state, what is available, swap in use and its traffic, page faults, load. In a
 /// container these are the *host's* numbers; what binds this process is
 /// [`memory`](super::memory())'s to tell. On Linux from `/proc/meminfo`, `vmstat` and `loadavg`,
-/// about 40 µs; events and load are read every five seconds; elsewhere through `sysinfo`, which knows memory, swap use and load.
+/// about 15 µs a tick; events and load are read every five seconds. Elsewhere through `sysinfo`,
+/// which knows memory, swap use and load.
 ///
 /// ```
 /// let hw = highwater::Highwater::builder("doc").sample(highwater::sample::system()).start()?;
@@ -81,8 +82,9 @@ impl Sampler for System {
 
 #[cfg(target_os = "linux")]
 fn read(procfs: &Procfs) -> Result<Reading, Failure> {
-    let info = procfs.meminfo()?;
-    let events = procfs.vmstat()?.unwrap_or_default();
+    let look = &procfs.look();
+    let info = procfs.meminfo(look)?;
+    let events = procfs.vmstat(look)?.unwrap_or_default();
     Ok(Reading {
         total: info.total,
         used: info.used(),
@@ -100,7 +102,7 @@ fn read(procfs: &Procfs) -> Result<Reading, Failure> {
             .zip(events.major_faults)
             .map(|(all, major)| all.saturating_sub(major)),
         major_faults: events.major_faults,
-        load: procfs.load_average()?.map(|load| [load.one, load.five, load.fifteen]),
+        load: procfs.load_average(look)?.map(|load| [load.one, load.five, load.fifteen]),
     })
 }
 

@@ -1,12 +1,12 @@
 //! How many tasks (threads of all processes) the control groups allow: `pids.max` of our own and of
 //! every ancestor, each with the tasks at that same level.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use super::{
     cgroup::Membership,
     parse::cgroup::{limit, single},
-    procfs::Source,
+    procfs::{Age, Look, Source, Turn},
 };
 
 /// Tasks at a level, and how many it allows.
@@ -37,15 +37,16 @@ impl TaskLimits {
         };
         // The root has no limit, and its file is not there.
         let mut levels: Vec<_> = folders.iter().map(level).collect();
-        levels.retain_mut(|level| level.limit.read(Duration::ZERO).is_ok());
+        levels.retain_mut(|level| level.limit.first().is_ok());
         Self(levels)
     }
 
     /// The level nearest to its limit, if any has one.
-    pub(super) fn tightest(&mut self) -> Option<Tasks> {
+    pub(super) fn tightest(&mut self, look: &Look) -> Option<Tasks> {
         let levels = self.0.iter_mut().filter_map(|level| {
-            let limit = level.limit.read(Duration::ZERO).ok()??;
-            Some(Tasks { limit, count: level.count.read(Duration::ZERO).ok()? })
+            let age = Age::Since(Turn::Around);
+            let limit = level.limit.read(look, age).ok()??;
+            Some(Tasks { limit, count: level.count.read(look, age).ok()? })
         });
         levels.max_by(|a, b| {
             let share = |of: &Tasks| of.count as f64 / of.limit.max(1) as f64;
@@ -79,13 +80,13 @@ mod tests {
         write(&root.join("pod"), "40\n", "max\n");
         let mut limits = TaskLimits::open(&fake.0);
         assert_eq!(limits.0.len(), 2, "the root has no such file");
-        assert_eq!(limits.tightest(), None);
+        assert_eq!(limits.tightest(&Look::first()), None);
         write(&own, "30\n", "100\n");
         write(&root.join("pod"), "40\n", "50\n");
-        assert_eq!(limits.tightest(), Some(Tasks { count: 40, limit: 50 }));
+        assert_eq!(limits.tightest(&Look::first()), Some(Tasks { count: 40, limit: 50 }));
         write(&own, "99\n", "100\n");
-        assert_eq!(limits.tightest(), Some(Tasks { count: 99, limit: 100 }));
+        assert_eq!(limits.tightest(&Look::first()), Some(Tasks { count: 99, limit: 100 }));
         fs::remove_dir_all(&own).unwrap();
-        assert!(TaskLimits::open(Path::new("/no/such/folder")).tightest().is_none());
+        assert!(TaskLimits::open(Path::new("/no/such/folder")).tightest(&Look::first()).is_none());
     }
 }

@@ -17,10 +17,11 @@ use crate::{
     sync::Arc,
 };
 
-/// The built-in samplers, for which what changes slowly grows old within this time.
+/// The built-in samplers, which read within this time what they otherwise read within five
+/// seconds, beginning now.
 #[cfg(target_os = "linux")]
 pub fn samplers(slow: Duration) -> Vec<Box<dyn Sampler>> {
-    machine::over(&super::procfs::Procfs::with("/proc".as_ref(), slow, slow))
+    machine::over(&super::procfs::Procfs::paced(slow))
 }
 
 /// Samplers that are called by hand.

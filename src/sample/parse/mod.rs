@@ -10,7 +10,7 @@ pub(super) mod pressure;
 mod process;
 mod system;
 
-pub(super) use process::{ProcessStat, ProcessStatus, virtual_pages};
+pub(super) use process::{ProcessLimits, ProcessStat, ProcessStatus, virtual_pages};
 pub(super) use system::{LoadAverage, MemInfo, VmStat};
 
 /// Text that is not what its manual page says.

@@ -1,5 +1,6 @@
-//! `/proc/self/stat`, `/proc/self/status`:
+//! `/proc/self/stat`, `/proc/self/status`, `/proc/self/limits`:
 //! [proc_pid_stat(5)](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html),
+//! [proc_pid_limits(5)](https://man7.org/linux/man-pages/man5/proc_pid_limits.5.html),
 //! [proc_pid_status(5)](https://man7.org/linux/man-pages/man5/proc_pid_status.5.html).
 
 use super::{Malformed, kibibytes, lines, number, words};
@@ -77,11 +78,46 @@ impl ProcessStatus {
                 b"VmHWM" => status.peak_resident = kibibytes(value),
                 b"RssAnon" => status.anonymous = kibibytes(value),
                 b"RssShmem" => status.shared = kibibytes(value),
-                b"VmSwap" => status.swap = kibibytes(value),
+                b"VmSwap" => {
+                    status.swap = kibibytes(value);
+                    // The last of ours; as much again follows.
+                    break;
+                }
                 _ => {}
             }
         }
         if named { Ok(status) } else { Err(Malformed("/proc/self/status")) }
+    }
+}
+
+/// What we use of `/proc/<pid>/limits`: soft limits. `None` is unlimited, or not told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::sample) struct ProcessLimits {
+    /// Descriptors.
+    pub(in crate::sample) open_files: Option<u64>,
+    /// Bytes.
+    pub(in crate::sample) address_space: Option<u64>,
+    /// Bytes.
+    pub(in crate::sample) locked_memory: Option<u64>,
+}
+
+impl ProcessLimits {
+    pub(in crate::sample) fn parse(text: &[u8]) -> Result<Self, Malformed> {
+        let mut limits = Self::default();
+        let mut known = false;
+        for line in lines(text) {
+            for (name, limit) in [
+                (&b"Max open files "[..], &mut limits.open_files),
+                (b"Max address space ", &mut limits.address_space),
+                (b"Max locked memory ", &mut limits.locked_memory),
+            ] {
+                if let Some(soft) = line.strip_prefix(name).and_then(|rest| words(rest).next()) {
+                    known = true;
+                    *limit = number(soft);
+                }
+            }
+        }
+        if known { Ok(limits) } else { Err(Malformed("/proc/self/limits")) }
     }
 }
 
@@ -160,9 +196,26 @@ mod tests {
         assert!(ProcessStatus::parse(b"").is_err());
     }
 
+    #[test]
+    fn soft_limits() {
+        let text =
+            b"Limit                     Soft Limit           Hard Limit           Units     \n\
+            Max locked memory         8388608              8388608              bytes     \n\
+            Max open files            1024                 524288               files     \n\
+            Max address space         unlimited            unlimited            bytes     \n";
+        let expected = ProcessLimits {
+            open_files: Some(1024),
+            address_space: None,
+            locked_memory: Some(8 << 20),
+        };
+        assert_eq!(ProcessLimits::parse(text), Ok(expected));
+        assert!(ProcessLimits::parse(b"Max open file").is_err());
+    }
+
     proptest! {
         #[test]
         fn never_panics(text: Vec<u8>, cut in 0..STATUS.len()) {
+            let _ = ProcessLimits::parse(&text);
             let _ = ProcessStat::parse(&text);
             let _ = ProcessStatus::parse(&text);
             let _ = ProcessStatus::parse(&STATUS[..cut]);

@@ -44,6 +44,10 @@ impl MemInfo {
                 _ => continue,
             };
             *field = kibibytes(&line[colon + 1..]);
+            // The last two of ours; as much again follows.
+            if slab_unreclaimable.is_some() && swap_free.is_some() {
+                break;
+            }
         }
         let total = total.filter(|total| *total > 0).ok_or(WHAT)?;
         let free = free.ok_or(WHAT)?;
@@ -115,8 +119,16 @@ impl VmStat {
                 _ => continue,
             };
             *field = words.next().and_then(number);
+            if stat.is_all() {
+                break;
+            }
         }
         if stat == Self::default() { Err(Malformed("/proc/vmstat")) } else { Ok(stat) }
+    }
+
+    /// Whether what follows is not ours.
+    pub(in crate::sample) fn is_all(&self) -> bool {
+        self.oom_kills.is_some()
     }
 }
 
@@ -185,6 +197,9 @@ mod tests {
         let stat = VmStat::parse(VMSTAT).unwrap();
         assert!(stat.faults.unwrap() > stat.major_faults.unwrap());
         assert_eq!((stat.swapped_in, stat.swapped_out), (Some(0), Some(0)));
+        let end = VMSTAT.windows(10).position(|at| at == b"\noom_kill ").unwrap() + 20;
+        assert_eq!(VmStat::parse(&VMSTAT[..end]), Ok(stat), "the last of ours");
+        assert!(stat.is_all() && !VmStat::parse(&VMSTAT[..end - 40]).unwrap().is_all());
         assert!(VmStat::parse(b"nr_free_pages 12\n").is_err());
         assert_eq!(
             VmStat::parse(b"pgfault x\npswpin 99999999999999999999\n").unwrap(),
