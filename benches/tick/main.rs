@@ -85,9 +85,9 @@ mod linux {
             let read = |read: &&Read| **read == Read::Always || **read == Read::In(turn);
             read_in.iter().filter(read).count()
         };
-        for turn in 0..TURNS {
-            if reads[turn] != 0 && reads[turn] != of(turn) {
-                println!("turn {turn}: {} reads, of which {} are known", reads[turn], of(turn));
+        for (turn, reads) in reads.into_iter().enumerate() {
+            if reads != 0 && reads != of(turn) {
+                println!("turn {turn}: {reads} reads, of which {} are known", of(turn));
             }
         }
         let mut costs = vec![Vec::new(); files.len()];

@@ -13,7 +13,7 @@
 //! ([`Pool::take_own`](super::storage::Pool)); beyond it a series new to a thread stays in its home
 //! shard, which costs time and no count.
 //!
-//! Counters are 32 bits wide and differences wrap: right as long as one series gains 128 less than 2³²
+//! Counters are 32 bits wide and differences wrap: right as long as one series gains 2²² less than 2³²
 //! between two folds. The engine looks at least every 5 s and folds ahead of its tick where a
 //! quarter of that is reached, so 640 million records a second into one series are counted right.
 
@@ -196,10 +196,10 @@ impl HistogramCore {
         let place = (Key::nearest(bits), in_octave(seconds));
         let record = time_record(ticks, seconds, place, times);
         let pool = &self.store.pool;
-        match times {
+        match times.is_power_of_two() {
             _ if is_power => false,
-            1 => shard.record_late(pool, record),
-            _ => shard.record_near::<Alone>(pool, record),
+            true => shard.record_late(pool, record),
+            false => shard.record_near::<Alone>(pool, record),
         }
     }
 
@@ -534,8 +534,9 @@ impl Seen {
     }
 }
 
-/// What a reading may be short of: a record a shard, of which there are [at most](lease::Leases) so many.
-const MOST_SHORT: u32 = 128;
+/// What a reading may be short of: a record of each shard, of which there are 64 at most, each of at
+/// most 2¹⁶ calls.
+const MOST_SHORT: u32 = 64 << 16;
 
 impl Drop for HistogramCore {
     fn drop(&mut self) {

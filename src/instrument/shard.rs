@@ -239,15 +239,39 @@ pub(super) struct Shard {
     pub(super) not_min: AtomicU64,
     /// Records so far, modulo 2³²: tells whether there is anything new.
     pub(super) count: AtomicU32,
-    /// The bucket of the last duration if it is still to be counted: the chunk's id, then the bucket.
+    /// A [`Late`]; 0 is none.
     late: AtomicU32,
     directory: [AtomicU32; PLACES],
     /// The first further directory.
     more: AtomicU32,
 }
 
-/// How wide a bucket is in [`Shard::late`].
-const BUCKET_BITS: u32 = PER_OCTAVE.ilog2();
+/// The bucket of the last duration while it is still to be counted: the chunk's id, the logarithm of
+/// how many it stands for, and which of the chunk's it is.
+#[derive(Clone, Copy)]
+struct Late(u32);
+
+impl Late {
+    #[inline]
+    fn new(id: u32, record: Record) -> Self {
+        Self(id << 10 | record.times.ilog2() << 5 | record.bucket as u32)
+    }
+
+    #[inline]
+    fn id(self) -> u32 {
+        self.0 >> 10
+    }
+
+    #[inline]
+    fn times(self) -> u32 {
+        1 << (self.0 >> 5 & 31)
+    }
+
+    #[inline]
+    fn bucket(self) -> usize {
+        self.0 as usize % PER_OCTAVE
+    }
+}
 
 #[allow(unsafe_code)]
 // SAFETY: atomic integers only, each its integer's bytes.
@@ -285,20 +309,20 @@ impl Shard {
         found.is_some()
     }
 
-    /// Does the same for who writes [`Alone`], but that the record's bucket is counted with the next
-    /// one.
+    /// Does the same for who writes [`Alone`], and a record that stands for a power of two, but that
+    /// its bucket is counted with the next one.
     #[inline(always)]
     pub(super) fn record_late(&self, pool: &Pool, record: Record) -> bool {
-        debug_assert_eq!(record.times, 1);
+        debug_assert!(record.times.is_power_of_two());
         let id = self.near(record.key);
         if !is_near(id) {
             return false;
         }
-        let late = self.late.load(Ordering::Relaxed);
-        self.late.store(id << BUCKET_BITS | record.bucket as u32, Ordering::Relaxed);
-        if let Some(chunk) = pool.near(late >> BUCKET_BITS) {
+        let late = Late(self.late.load(Ordering::Relaxed));
+        self.late.store(Late::new(id, record).0, Ordering::Relaxed);
+        if let Some(chunk) = pool.near(late.id()) {
             // Release: the reader that sees it counted sees that it is no longer late.
-            Alone::add_u32(&chunk.0[late as usize % PER_OCTAVE], 1, Ordering::Release);
+            Alone::add_u32(&chunk.0[late.bucket()], late.times(), Ordering::Release);
         }
         self.add::<Alone>(record);
         true
@@ -369,10 +393,10 @@ impl Shard {
             }
             // Acquire: what has been read as counted is no longer read as late.
             fence(Ordering::Acquire);
-            let late = self.late.load(Ordering::Relaxed);
-            if late >> BUCKET_BITS == id {
-                let sum = &mut sums[late as usize % PER_OCTAVE];
-                *sum = sum.wrapping_add(1);
+            let late = Late(self.late.load(Ordering::Relaxed));
+            if late.id() == id {
+                let sum = &mut sums[late.bucket()];
+                *sum = sum.wrapping_add(late.times());
             }
         });
     }

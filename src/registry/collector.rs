@@ -207,7 +207,7 @@ mod tests {
         collector.collect(clock.now());
         let mut total = 1;
         for often in
-            [MOST_WAITING - 1, MOST_WAITING, MOST_WAITING, MOST_WAITING, u32::MAX - 1_000, 0]
+            [MOST_WAITING - 1, MOST_WAITING, MOST_WAITING, MOST_WAITING, u32::MAX - (1 << 22), 0]
         {
             busy.0.record_many(often);
             collector.fold_ahead();
