@@ -13,10 +13,10 @@ program=${CARGO_TARGET_DIR:-target}/release/highwater-instructions
 # case     instructions, the loop around it included; quiet: of a series that is seldom recorded
 budgets="
 quiet_timed  275
-quiet_record 233
-timed        116
-try_timed    117
-thinned       47
+quiet_record 257
+timed        122
+try_timed    127
+thinned       49
 record        76
 counter       14
 watch          6

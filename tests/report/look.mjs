@@ -10,7 +10,7 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 
 const [page_file, pictures, ...expected] = process.argv.slice(2);
-const require = createRequire(path.join(process.env.PLAYWRIGHT ?? process.cwd(), 'x.js'));
+const require = createRequire(path.resolve(process.env.PLAYWRIGHT ?? process.cwd(), 'x.js'));
 const { chromium } = require('playwright-core');
 mkdirSync(pictures, { recursive: true });
 const url = pathToFileURL(path.resolve(page_file)).href;
