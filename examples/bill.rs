@@ -3,7 +3,7 @@
 //! Runs itself twice as a child, bare and with highwater at its defaults (every preset, the OTLP
 //! export on, towards a receiver that answers), for 60 s each, or as many as the first argument
 //! says; prints resident memory, CPU time, wake-ups and threads of both. Linux only. With
-//! `--check` it exits 1 when a figure is over what the README promises.
+//! `--check` it exits 1 when a figure is over its bar, which is printed beside it.
 
 mod support;
 

@@ -199,7 +199,7 @@ impl HistogramCore {
         match times.is_power_of_two() {
             _ if is_power => false,
             true => shard.record_late(pool, record),
-            false => shard.record_near::<Alone>(pool, record),
+            false => shard.record_near(pool, record),
         }
     }
 
@@ -237,7 +237,7 @@ impl HistogramCore {
         // the octave. Nothing in it is a call, so that it saves no registers.
         let done = self.own(lease::held(), BUSY).is_some_and(|shard| {
             let place = (Key::near(value.to_bits()), in_octave(value));
-            shard.record_near::<Alone>(&self.store.pool, value_record(value, place))
+            shard.record_near(&self.store.pool, value_record(value, place))
         });
         if !done {
             self.record_value_far(value);

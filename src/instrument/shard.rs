@@ -49,8 +49,8 @@ impl Key {
         Self((octave + BIAS) as u32 + u32::from(negative) * NEGATIVE)
     }
 
-    /// That of a number's own bits. Of zero, of what no `f64` octave is for and of what is not
-    /// [kept](Self::is_kept) it is one that no shard has.
+    /// That of a number by its bits. Of zero, subnormal numbers, infinities and NaN it is one that is
+    /// not [kept](Self::is_kept), so no shard has it.
     #[inline]
     pub(super) fn near(bits: u64) -> Self {
         const SIGN: u32 = 2048;
@@ -298,19 +298,19 @@ impl Shard {
         self.directory[key.place()].load(Ordering::Acquire) ^ entry(key, 0)
     }
 
-    /// Counts a value if its octave is where it is looked for first; else `false`, and nothing is
-    /// counted.
+    /// Counts a value for who writes [`Alone`], if its octave is where it is looked for first; else
+    /// `false`, and nothing is counted.
     #[inline(always)]
-    pub(super) fn record_near<M: Mode>(&self, pool: &Pool, record: Record) -> bool {
+    pub(super) fn record_near(&self, pool: &Pool, record: Record) -> bool {
         let found = pool.near(self.near(record.key));
         if let Some(chunk) = found {
-            self.count_in::<M>(chunk, record);
+            self.count_in::<Alone>(chunk, record);
         }
         found.is_some()
     }
 
-    /// Does the same for who writes [`Alone`], and a record that stands for a power of two, but that
-    /// its bucket is counted with the next one.
+    /// Does the same for a record that stands for a power of two, but that its bucket is counted with
+    /// the next one.
     #[inline(always)]
     pub(super) fn record_late(&self, pool: &Pool, record: Record) -> bool {
         debug_assert!(record.times.is_power_of_two());
