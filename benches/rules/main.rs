@@ -4,6 +4,7 @@
 //! ```sh
 //! cargo bench -p highwater-bench --bench rules            # about two minutes, half of it Prometheus'
 //! cargo bench -p highwater-bench --bench rules -- --quick # a look
+//! cargo bench -p highwater-bench --bench rules -- hour    # only the cases of this name
 //! ```
 //!
 //! What is timed is what the `highwater` thread does with what it has read: windows and rules, one
@@ -70,7 +71,9 @@ fn run(case: Case, rounds: usize) -> report::Row {
 fn main() {
     let quick = std::env::args().any(|arg| arg == "--quick");
     let rounds = if quick { 50 } else { 1_000 };
-    let mut rows: Vec<_> = cases().into_iter().map(|case| run(case, rounds)).collect();
+    let only = std::env::args().skip(1).find(|arg| !arg.starts_with("--")).unwrap_or_default();
+    let cases = cases().into_iter().filter(|case| case.name.contains(&only));
+    let mut rows: Vec<_> = cases.map(|case| run(case, rounds)).collect();
     let server = if quick { Err("not with --quick".to_owned()) } else { prometheus::measure() };
     match &server {
         Err(why) => eprintln!("no Prometheus beside: {why}"),

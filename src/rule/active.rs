@@ -5,15 +5,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use smallvec::SmallVec;
+
 use super::{
     bind::{Binder, Limit, Slot},
-    builder::{ALERT_NAME, Compiled},
+    builder::{ALERT_NAME, Compiled, Judging},
     evaluator::Status,
     expr::Selector,
     frozen::Baselines,
     index::{Index, may_take},
     lifecycle::{Life, Seen, Step},
-    plan::{Context, Failure, NodeId, Plan, Value},
+    plan::{Context, Failure, Found, NodeId, Plan, Value},
     template::Fill,
 };
 use crate::{
@@ -35,22 +37,14 @@ struct Alert {
     life: Life,
     /// When the condition began to hold, for people.
     since: Option<SystemTime>,
-    found: Found,
 }
 
-/// What the running evaluation found for an alert.
-#[derive(Debug, Clone, Copy, Default)]
-struct Found {
-    raise: Option<f64>,
-    hold: Option<f64>,
-    value: Option<f64>,
-}
-
-/// One of a rule's expressions once bound: its node, and which alert each slot belongs to.
+/// One of a rule's expressions once bound.
 #[derive(Debug)]
 struct Root {
     node: NodeId,
-    alerts: Vec<u32>,
+    /// Which alert each slot belongs to, unless to that of its own number.
+    alerts: Option<Box<[u32]>>,
 }
 
 /// A rule's expressions once bound.
@@ -66,12 +60,14 @@ struct Bound {
 
 #[derive(Debug)]
 pub(crate) struct ActiveRule {
-    compiled: Compiled,
+    judging: Judging,
+    /// Apart from what each tick reads, which is to take few cache lines.
+    compiled: Box<Compiled>,
     /// The rule's own labels and its name: what stands for it while it has no alert.
     labels: Labels,
     /// Or why not; kept until it is bound anew.
     bound: Option<Result<Bound, Failure>>,
-    alerts: Vec<Alert>,
+    alerts: SmallVec<[Alert; 1]>,
     error: Option<Failure>,
     /// Whether there ever was anything to judge.
     judged: bool,
@@ -80,7 +76,15 @@ pub(crate) struct ActiveRule {
 impl ActiveRule {
     pub(crate) fn new(compiled: Compiled) -> Self {
         let labels = compiled.info.labels.with(ALERT_NAME, &compiled.info.name);
-        Self { compiled, labels, bound: None, alerts: Vec::new(), error: None, judged: false }
+        Self {
+            judging: compiled.judging,
+            compiled: compiled.into(),
+            labels,
+            bound: None,
+            alerts: SmallVec::new(),
+            error: None,
+            judged: false,
+        }
     }
 
     pub(crate) fn info(&self) -> &Arc<RuleInfo> {
@@ -100,10 +104,6 @@ impl ActiveRule {
         self.compiled.preset
     }
 
-    pub(crate) fn is_bound(&self) -> bool {
-        self.bound.is_some()
-    }
-
     /// Whether a metric of this name may have series for this rule.
     pub(crate) fn may_select(&self, name: &str) -> bool {
         self.compiled.selectors().any(|selector| may_take(selector, name))
@@ -112,7 +112,7 @@ impl ActiveRule {
     /// Calls `each` with every window it looks through: of what, how far back, whether surely of
     /// histograms.
     pub(crate) fn windows(&self, each: &mut impl FnMut(&Selector, Duration, bool)) {
-        let Compiled { raise, hold, value, .. } = &self.compiled;
+        let Compiled { raise, hold, value, .. } = &*self.compiled;
         for expr in [raise, value].into_iter().chain(hold) {
             expr.windows(false, each);
         }
@@ -130,7 +130,7 @@ impl ActiveRule {
         identity: &Labels,
     ) {
         let none = Labels::empty();
-        let given = if self.compiled.strict { identity } else { &none };
+        let given = if self.judging.strict { identity } else { &none };
         let bound = self
             .find_unit(series, index)
             .and_then(|()| self.try_bind(Binder::new(store, series, index, given)));
@@ -150,10 +150,10 @@ impl ActiveRule {
             (compiled.value != compiled.raise).then(|| bind(&compiled.value)).transpose()?;
         let slots = binder.slots;
         let mut known: HashMap<Labels, u32> = HashMap::new();
-        let old: Vec<Alert> = std::mem::take(&mut self.alerts);
+        let old = std::mem::take(&mut self.alerts);
         let mut old: HashMap<Labels, Alert> =
             old.into_iter().map(|alert| (alert.labels.clone(), alert)).collect();
-        let mut alerts: Vec<Alert> = Vec::new();
+        let mut alerts = SmallVec::<[Alert; 1]>::new();
         let mut root = |node: NodeId, of_limits: bool| {
             let alert_of = |slot: &Slot| {
                 let labels = self.final_labels(&slot.labels);
@@ -167,7 +167,9 @@ impl ActiveRule {
                 }
                 at
             };
-            Root { node, alerts: slots[node].iter().map(alert_of).collect() }
+            let alerts: Box<[u32]> = slots[node].iter().map(alert_of).collect();
+            let in_order = alerts.iter().enumerate().all(|(slot, alert)| slot == *alert as usize);
+            Root { node, alerts: (!in_order).then_some(alerts) }
         };
         let raise = root(raise, true);
         let hold = hold.map(|node| root(node, false));
@@ -237,33 +239,33 @@ impl ActiveRule {
         };
         let alerts = &self.alerts;
         bound.baselines.freeze(&mut bound.plan, |alert| alerts[alert as usize].life.is_active());
-        if let Err(failure) = bound.plan.evaluate(cx).and_then(|()| bound.gather(&mut self.alerts))
-        {
+        cx.found.clear();
+        cx.found.resize(self.alerts.len(), Found::default());
+        if let Err(failure) = bound.plan.evaluate(cx).and_then(|()| bound.gather(cx.found)) {
             self.error = Some(failure);
             return false;
         }
+        let Judging { timing, warm_up, limit, strict } = self.judging;
         // Those that are kept firing count there too.
-        let is_alert = |alert: &&Alert| {
-            let kept = self.compiled.strict && alert.life.is_kept(now, &self.compiled.timing);
-            alert.found.raise.is_some() || kept
+        let is_alert = |(alert, found): &(&Alert, &Found)| {
+            found.raise.is_some() || strict && alert.life.is_kept(now, &timing)
         };
-        let raised = match self.compiled.limit {
+        let raised = match limit {
             0 => 0,
-            _ => self.alerts.iter().filter(is_alert).count(),
+            _ => self.alerts.iter().zip(&*cx.found).filter(is_alert).count(),
         };
-        if self.compiled.limit > 0 && raised > self.compiled.limit {
-            let limit = self.compiled.limit;
+        if limit > 0 && raised > limit {
             self.error = Some(Failure(format!("{raised} alerts, its limit is {limit}").into()));
-            if self.compiled.strict {
+            if strict {
                 // As Prometheus does; nothing it had is left.
                 self.resolve_all(now, wall, ResolveReason::Limit, out);
             }
             return false;
         }
-        let warm = age >= self.compiled.warm_up;
+        let warm = age >= warm_up;
         let (has_hold, has_value) = (bound.hold.is_some(), bound.value.is_some());
-        for alert in &mut self.alerts {
-            let Found { raise, hold, value } = alert.found;
+        for (alert, found) in self.alerts.iter_mut().zip(&*cx.found) {
+            let Found { raise, hold, value } = *found;
             let holding = if has_hold && alert.life.is_raised() { hold } else { raise };
             let seen = Seen {
                 data: warm && (!has_value || value.is_some_and(|value| !value.is_nan())),
@@ -271,7 +273,7 @@ impl ActiveRule {
                 value: holding.or(value),
             };
             self.judged |= seen.data;
-            if let Some(step) = alert.life.step(now, seen, &self.compiled.timing) {
+            if let Some(step) = alert.life.step(now, seen, &timing) {
                 out.push(alert.transition(step, wall, &self.compiled));
             }
         }
@@ -389,32 +391,30 @@ impl ActiveRule {
 impl Bound {
     /// The values of the slots that are present, each with its alert.
     fn present<'a>(&'a self, root: &'a Root) -> impl Iterator<Item = (usize, f64)> + 'a {
-        self.plan.out(root.node).iter().zip(&root.alerts).filter_map(|(value, alert)| {
+        self.plan.out(root.node).iter().enumerate().filter_map(|(slot, value)| {
             let value = match value {
                 Value::Absent => return None,
                 Value::Float(value) => *value,
                 // That it is there is all a rule can say of a histogram.
                 Value::Histogram(_) | Value::Gained(_) => f64::NAN,
             };
-            Some((*alert as usize, value))
+            let alert = root.alerts.as_ref().map_or(slot, |alerts| alerts[slot] as usize);
+            Some((alert, value))
         })
     }
 
     /// Hands each slot's value to its alert.
-    fn gather(&self, alerts: &mut [Alert]) -> Result<(), Failure> {
-        for alert in alerts.iter_mut() {
-            alert.found = Found::default();
-        }
+    fn gather(&self, found: &mut [Found]) -> Result<(), Failure> {
         for (alert, value) in self.present(&self.raise) {
-            if alerts[alert].found.raise.replace(value).is_some() {
+            if found[alert].raise.replace(value).is_some() {
                 return Err(Failure("two samples give alerts with the same labels".into()));
             }
         }
         for (alert, value) in self.hold.iter().flat_map(|root| self.present(root)) {
-            alerts[alert].found.hold.get_or_insert(value);
+            found[alert].hold.get_or_insert(value);
         }
         for (alert, value) in self.value.iter().flat_map(|root| self.present(root)) {
-            alerts[alert].found.value.get_or_insert(value);
+            found[alert].value.get_or_insert(value);
         }
         Ok(())
     }
@@ -428,7 +428,6 @@ impl Alert {
             limit: None,
             life: Life::default(),
             since: None,
-            found: Found::default(),
         }
     }
 

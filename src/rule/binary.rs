@@ -4,7 +4,7 @@
 use super::{
     expr::BinaryOp,
     number::{Scratch, arithmetic, compare},
-    plan::{Failure, Node, NodeId, Value, values},
+    plan::{Below, Failure, NodeId, Value},
 };
 
 /// One operation on two values.
@@ -63,16 +63,20 @@ pub(crate) fn with_scalar(
     scratch: &mut Scratch,
 ) {
     for (out, &value) in out.iter_mut().zip(vector) {
-        if value == Value::Absent {
-            *out = Value::Absent;
+        let Value::Float(number) = value else {
+            let scalar = Value::Float(scalar);
+            let (left, right) = if swapped { (scalar, value) } else { (value, scalar) };
+            *out = outcome(op, yields_bool, element(op, left, right, scratch));
             continue;
-        }
-        let constant = Value::Float(scalar);
-        let (left, right) = if swapped { (constant, value) } else { (value, constant) };
-        let (result, kept) = element(op, left, right, scratch);
-        // A filter keeps the vector's element, on whichever side it stands.
-        let result = if op.is_comparison() && kept { value } else { result };
-        *out = outcome(op, yields_bool, (result, kept));
+        };
+        let (left, right) = if swapped { (scalar, number) } else { (number, scalar) };
+        let number = match op.is_comparison().then(|| compare(op, left, right)) {
+            None => Some(arithmetic(op, left, right)),
+            Some(holds) if yields_bool => Some(f64::from(u8::from(holds))),
+            // A filter keeps the vector's element, on whichever side it stands.
+            Some(holds) => holds.then_some(number),
+        };
+        *out = number.map_or(Value::Absent, Value::Float);
     }
 }
 
@@ -98,11 +102,11 @@ pub(crate) struct Pairing {
 impl Pairing {
     pub(crate) fn evaluate(
         &self,
-        below: &[Node],
+        below: Below<'_>,
         out: &mut [Value],
         scratch: &mut Scratch,
     ) -> Result<(), Failure> {
-        let (left, right) = (values(below, self.left), values(below, self.right));
+        let (left, right) = (below.values(self.left), below.values(self.right));
         let present = |values: &[Value]| values.iter().any(|value| value.is_present());
         if !present(left) || !present(right) {
             out.fill(Value::Absent);
@@ -152,8 +156,8 @@ pub(crate) struct SetOp {
 }
 
 impl SetOp {
-    pub(crate) fn evaluate(&mut self, below: &[Node], out: &mut [Value]) {
-        let (left, right) = (values(below, self.left), values(below, self.right));
+    pub(crate) fn evaluate(&mut self, below: Below<'_>, out: &mut [Value]) {
+        let (left, right) = (below.values(self.left), below.values(self.right));
         let (deciding, groups) = if self.op == BinaryOp::Or {
             (left, &self.left_group)
         } else {

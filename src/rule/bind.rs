@@ -17,7 +17,7 @@ use super::{
         Test, Type,
     },
     index::{Index, LE, Selected, View, bound_of, find, parse_bound, same_label},
-    plan::{Node, NodeId, Op, Plan, Scale, Source, Value, Window},
+    plan::{self, NodeId, Op, Plan, Scale, Source, Window},
 };
 use crate::{
     instrument::bucket_up_to,
@@ -145,8 +145,8 @@ impl<'a> Binder<'a> {
 
     /// Of whoever takes a node the most is assumed, until it is known that it only asks.
     fn take_whole(&mut self, node: NodeId) {
-        if let Op::Range { whole, .. } = &mut self.plan.nodes[node].op {
-            *whole += 1;
+        if let Op::Range(range) = self.plan.op(node) {
+            range.whole += 1;
         }
     }
 
@@ -161,10 +161,9 @@ impl<'a> Binder<'a> {
         } else {
             same.into_values().filter(|slots| slots.len() > 1).collect()
         };
-        let out = vec![Value::Absent; slots.len()];
-        self.plan.nodes.push(Node { op, out, clashes });
+        let node = self.plan.push(op, slots.len(), clashes);
         self.slots.push(slots);
-        self.plan.nodes.len() - 1
+        node
     }
 
     fn one(&mut self, op: Op, labels: Labels) -> NodeId {
@@ -196,7 +195,11 @@ impl<'a> Binder<'a> {
             let slots = slots.into_iter().map(Slot::unnamed).map(number).collect();
             return Ok(self.add(Op::Timestamp(sources), slots));
         }
-        Ok(self.add(Op::Instant(sources), slots))
+        let op = match sources[..] {
+            [one] => Op::One(one),
+            _ => Op::Instant(sources),
+        };
+        Ok(self.add(op, slots))
     }
 
     fn range(
@@ -240,7 +243,8 @@ impl<'a> Binder<'a> {
             slots.push(if function == Function::LastOverTime { slot } else { slot.unnamed() });
         }
         let scale = if self.in_baseline { Scale::Seen } else { Scale::Window };
-        Ok(self.add(Op::Range { function, span, scale, windows, parameter, whole: 0 }, slots))
+        let range = plan::Range { function, span, scale, windows, parameter, whole: 0 };
+        Ok(self.add(Op::Range(range.into()), slots))
     }
 
     /// The share of values at or below a bound, where each histogram in it knows them exactly
@@ -279,8 +283,8 @@ impl<'a> Binder<'a> {
             }
             // Whatever a rate is stretched by, of both it would be the same; so none is.
             let (function, scale, parameter) = (Function::Increase, Scale::Gain, None);
-            let range = Op::Range { function, span, scale, windows, parameter, whole: 0 };
-            let node = self.add(range, slots);
+            let range = plan::Range { function, span, scale, windows, parameter, whole: 0 };
+            let node = self.add(Op::Range(range.into()), slots);
             sides.push(self.sums(of, node));
         }
         let [below, all] = sides[..] else { return Ok(None) };
@@ -381,15 +385,16 @@ impl<'a> Binder<'a> {
 
     /// A function of each histogram.
     fn histograms(&mut self, function: Function, of: NodeId, parameters: Vec<NodeId>) -> NodeId {
-        if let Op::Range { whole, .. } = &mut self.plan.nodes[of].op {
-            *whole = whole.saturating_sub(1);
+        if let Op::Range(range) = self.plan.op(of) {
+            range.whole = range.whole.saturating_sub(1);
         }
         let (mut from, mut slots) = (Vec::new(), Vec::new());
         for (at, slot) in self.slots[of].iter().enumerate().filter(|(_, slot)| slot.histogram) {
             from.push(at as u32);
             slots.push(number(slot.clone().unnamed()));
         }
-        self.add(Op::HistogramMap { function, of, from, parameters }, slots)
+        let map = plan::HistogramMap { function, of, from, parameters };
+        self.add(Op::HistogramMap(map.into()), slots)
     }
 
     /// `histogram_quantile` of the series with `le`, beside that of the `native` ones.
@@ -430,7 +435,7 @@ impl<'a> Binder<'a> {
                 let swapped = binary.left.kind() == Type::Scalar;
                 let (vector, scalar) = if swapped { (right, left) } else { (left, right) };
                 let filters = op.is_comparison() && !yields_bool;
-                let limit = match &self.plan.nodes[scalar].op {
+                let limit = match self.plan.op(scalar) {
                     Op::Number(value) if filters && !swapped => Some(Limit { value: *value, op }),
                     _ => None,
                 };
@@ -539,7 +544,8 @@ impl<'a> Binder<'a> {
         if matches!(op, AggregateOp::Topk | AggregateOp::Bottomk) {
             slots = self.slots[of].clone();
         }
-        self.add(Op::Aggregate { op: *op, of, parameter, group, groups }, slots)
+        let aggregate = plan::Aggregate { op: *op, of, parameter, group, groups };
+        self.add(Op::Aggregate(aggregate.into()), slots)
     }
 }
 

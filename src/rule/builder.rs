@@ -346,19 +346,21 @@ impl Rule {
             // With nothing else to judge, what is judged is whether there is a sample.
             value: if self.strict { raise.clone() } else { condition.value() },
             raise,
-            timing: Timing {
-                hold: nanos(self.hold),
-                keep: nanos(self.keep),
-                grace: nanos(self.grace),
-                least: self.times.0,
-                of: self.times.1,
+            judging: Judging {
+                timing: Timing {
+                    hold: nanos(self.hold),
+                    keep: nanos(self.keep),
+                    grace: nanos(self.grace),
+                    least: self.times.0,
+                    of: self.times.1,
+                },
+                warm_up: nanos(self.warm_up),
+                limit: self.limit,
+                strict: self.strict,
             },
-            warm_up: nanos(self.warm_up),
             summary,
             description,
             annotations: Vec::new(),
-            limit: self.limit,
-            strict: self.strict,
             preset: super::preset::is_one(self),
             labels,
         }
@@ -454,6 +456,17 @@ fn check_expr(expr: &Expr, tick: Duration, bounds: &Declared, mistakes: &mut Vec
     mistakes.dedup();
 }
 
+/// What a tick needs to know of a rule besides its plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Judging {
+    pub(crate) timing: Timing,
+    pub(crate) warm_up: u64,
+    /// How many alerts it may have; 0 is any number.
+    pub(crate) limit: usize,
+    /// See [`Rule::strict`].
+    pub(crate) strict: bool,
+}
+
 /// A rule that has been checked.
 #[derive(Debug)]
 pub(crate) struct Compiled {
@@ -464,14 +477,10 @@ pub(crate) struct Compiled {
     pub(crate) hold: Option<Expr>,
     /// What is judged.
     pub(crate) value: Expr,
-    pub(crate) timing: Timing,
-    pub(crate) warm_up: u64,
+    pub(crate) judging: Judging,
     pub(crate) summary: Template,
     pub(crate) description: Template,
     pub(crate) annotations: Vec<(String, Template)>,
-    pub(crate) limit: usize,
-    /// See [`Rule::strict`].
-    pub(crate) strict: bool,
     /// One that is on by default: of its kind of data there may be none.
     pub(crate) preset: bool,
     pub(crate) labels: Vec<(String, Template)>,
@@ -493,7 +502,7 @@ impl Compiled {
         info == *other.info
             && learnt(self) == learnt(other)
             && words(self) == words(other)
-            && (self.timing, self.warm_up, self.limit) == (other.timing, other.warm_up, other.limit)
+            && self.judging == other.judging
     }
 
     pub(crate) fn annotate(&self, fill: &Fill<'_>) -> Labels {

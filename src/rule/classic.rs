@@ -1,7 +1,7 @@
 //! `histogram_quantile` of series with an `le` label, as Prometheus 3 computes it
 //! (`promql/quantile.go`).
 
-use super::plan::{Node, NodeId, Value, scalar, values};
+use super::plan::{Below, NodeId, Value};
 
 /// One group is one histogram: its slots with their upper bounds, ascending.
 #[derive(Debug)]
@@ -14,9 +14,9 @@ pub(crate) struct Classic {
 }
 
 impl Classic {
-    pub(crate) fn evaluate(&mut self, below: &[Node], out: &mut [Value]) {
-        let q = scalar(below, self.quantile);
-        let of = values(below, self.of);
+    pub(crate) fn evaluate(&mut self, below: Below<'_>, out: &mut [Value]) {
+        let q = below.scalar(self.quantile);
+        let of = below.values(self.of);
         for (out, group) in out.iter_mut().zip(&self.groups) {
             self.buckets.clear();
             self.buckets.extend(

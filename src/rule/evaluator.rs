@@ -16,7 +16,7 @@ use super::{
     error::{Error, Mistake},
     index::Index,
     number::Scratch,
-    plan::Context,
+    plan::{Context, Found},
 };
 use crate::{
     clock::Moment,
@@ -59,6 +59,7 @@ pub(crate) struct Evaluator {
     store: Store,
     index: Index,
     scratch: Scratch,
+    found: Vec<Found>,
     tick: Duration,
     started: Option<Duration>,
     last: Option<Duration>,
@@ -106,13 +107,14 @@ impl Evaluator {
             store: Store::new(tick, budget),
             index: Index::default(),
             scratch: Scratch::default(),
+            found: Vec::new(),
             tick,
             started: None,
             last: None,
             evaluations: 0,
             failures: 0,
             identity: Labels::empty(),
-            renewed: false,
+            renewed: true,
         })
     }
 
@@ -158,9 +160,12 @@ impl Evaluator {
         let (series, frame) = (collector.series(), collector.frame());
         let touched = self.index.catch_up(series);
         let renewed = std::mem::take(&mut self.renewed);
-        for rule in &mut self.rules {
-            if renewed || !rule.is_bound() || touched.iter().any(|name| rule.may_select(name)) {
-                rule.bind(&mut self.store, series, &self.index, &self.identity);
+        // Most ticks have neither, and then no rule is looked at.
+        if renewed || !touched.is_empty() {
+            for rule in &mut self.rules {
+                if renewed || touched.iter().any(|name| rule.may_select(name)) {
+                    rule.bind(&mut self.store, series, &self.index, &self.identity);
+                }
             }
         }
         if renewed {
@@ -177,8 +182,12 @@ impl Evaluator {
         let now = nanos(at.mono);
         let age = nanos(at.mono.saturating_sub(started));
         let wall = at.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let mut cx =
-            Context { store: &self.store, wall: wall.as_secs_f64(), scratch: &mut self.scratch };
+        let mut cx = Context {
+            store: &self.store,
+            wall: wall.as_secs_f64(),
+            scratch: &mut self.scratch,
+            found: &mut self.found,
+        };
         for rule in &mut self.rules {
             cx.scratch.clear();
             self.evaluations += 1;

@@ -26,8 +26,7 @@ impl Baselines {
         slots: &[Vec<Slot>],
         alerts: impl Iterator<Item = &'a Labels> + Clone,
     ) -> Self {
-        let nodes = plan.nodes.iter().enumerate();
-        let frozen = nodes.filter(|(_, node)| matches!(node.op, Op::Frozen { .. }));
+        let frozen = plan.ops().enumerate().filter(|(_, op)| matches!(op, Op::Frozen { .. }));
         let baseline = |(node, _): (NodeId, _)| {
             let labels: Vec<_> =
                 slots[node].iter().map(|slot: &Slot| slot.labels.clone()).collect();
@@ -46,7 +45,7 @@ impl Baselines {
         for (new, old) in self.0.iter().zip(&old.0) {
             for (slot, labels) in new.labels.iter().enumerate() {
                 if let Some(before) = old.labels.iter().position(|old| old == labels) {
-                    plan.nodes[new.node].out[slot] = old_plan.nodes[old.node].out[before];
+                    plan.parts(new.node).1[slot] = old_plan.out(old.node)[before];
                 }
             }
         }
@@ -56,10 +55,8 @@ impl Baselines {
     #[inline]
     pub(crate) fn freeze(&self, plan: &mut Plan, active: impl Fn(u32) -> bool) {
         for baseline in &self.0 {
-            let node = &mut plan.nodes[baseline.node];
-            let Op::Frozen { frozen, .. } = &mut node.op else { continue };
-            for ((frozen, alerts), value) in frozen.iter_mut().zip(&baseline.alerts).zip(&node.out)
-            {
+            let (Op::Frozen { frozen, .. }, out) = plan.parts(baseline.node) else { continue };
+            for ((frozen, alerts), value) in frozen.iter_mut().zip(&baseline.alerts).zip(out) {
                 // What is not there yet cannot be kept.
                 *frozen = *value != Value::Absent && alerts.iter().any(|alert| active(*alert));
             }

@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use super::{
     aggregate::Accumulator,
     binary::{Pairing, SetOp},
@@ -19,8 +21,9 @@ use crate::window::{CounterId, FloatId, HistogramId, HistogramWindowId, SpanId, 
 /// Which node of a plan.
 pub(crate) type NodeId = usize;
 
-/// What a slot holds at a tick.
+/// What a slot holds at a tick. Two words, so that it is moved as two.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[repr(u64)]
 pub(crate) enum Value {
     Absent,
     Float(f64),
@@ -57,6 +60,16 @@ pub(crate) struct Context<'a> {
     /// Seconds since 1970.
     pub(crate) wall: f64,
     pub(crate) scratch: &'a mut Scratch,
+    /// By alert of the rule that is evaluated; kept for its buffer.
+    pub(crate) found: &'a mut Vec<Found>,
+}
+
+/// What an evaluation found for an alert.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Found {
+    pub(crate) raise: Option<f64>,
+    pub(crate) hold: Option<f64>,
+    pub(crate) value: Option<f64>,
 }
 
 /// One source of an instant selector.
@@ -87,24 +100,48 @@ pub(crate) enum Scale {
 }
 
 #[derive(Debug)]
+pub(crate) struct Range {
+    pub(crate) function: Function,
+    pub(crate) span: SpanId,
+    pub(crate) scale: Scale,
+    pub(crate) windows: Vec<Window>,
+    pub(crate) parameter: Option<NodeId>,
+    /// How many take its histograms for more than to ask them something: if none does, they are
+    /// not copied.
+    pub(crate) whole: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct HistogramMap {
+    pub(crate) function: Function,
+    pub(crate) of: NodeId,
+    pub(crate) from: Vec<u32>,
+    pub(crate) parameters: Vec<NodeId>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Aggregate {
+    pub(crate) op: AggregateOp,
+    pub(crate) of: NodeId,
+    pub(crate) parameter: Option<NodeId>,
+    pub(crate) group: Vec<u32>,
+    pub(crate) groups: Vec<Accumulator>,
+}
+
+/// What a node computes. What most rules have is small, the rest boxed: a thousand rules' plans
+/// are more than a cache holds.
+#[derive(Debug)]
 pub(crate) enum Op {
     Number(f64),
     Time,
+    /// An instant selector of one series, as in most rules; of any number.
+    One(Source),
     Instant(Vec<Source>),
     /// `timestamp(selector)`.
     Timestamp(Vec<Source>),
     /// `timestamp` of anything else.
     Evaluated(NodeId),
-    Range {
-        function: Function,
-        span: SpanId,
-        scale: Scale,
-        windows: Vec<Window>,
-        parameter: Option<NodeId>,
-        /// How many take its histograms for more than to ask them something: if none does, they
-        /// are not copied.
-        whole: u32,
-    },
+    Range(Box<Range>),
     /// `absent` and `absent_over_time`: one slot, present when no slot of the argument is.
     Absent(NodeId),
     Negate(NodeId),
@@ -122,12 +159,7 @@ pub(crate) enum Op {
         parameters: Vec<NodeId>,
     },
     /// Of histograms, one by one.
-    HistogramMap {
-        function: Function,
-        of: NodeId,
-        from: Vec<u32>,
-        parameters: Vec<NodeId>,
-    },
+    HistogramMap(Box<HistogramMap>),
     /// `histogram_quantile` of series with `le`; see [`super::classic`].
     Classic(Box<super::classic::Classic>),
     /// A scalar on one side: `swapped` if on the left.
@@ -145,88 +177,140 @@ pub(crate) enum Op {
     },
     Pair(Box<Pairing>),
     Set(Box<SetOp>),
-    Aggregate {
-        op: AggregateOp,
-        of: NodeId,
-        parameter: Option<NodeId>,
-        group: Vec<u32>,
-        groups: Vec<Accumulator>,
-    },
+    Aggregate(Box<Aggregate>),
     ToVector(NodeId),
     ToScalar(NodeId),
 }
 
 #[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) op: Op,
-    pub(crate) out: Vec<Value>,
+struct Node {
+    op: Op,
+    /// Where its slots begin among the plan's.
+    begin: u32,
+    slots: u32,
     /// Slots whose label sets are equal, so that at most one of each may be present.
-    pub(crate) clashes: Vec<Vec<u32>>,
+    clashes: Box<[Vec<u32>]>,
 }
 
-/// Nodes in the order in which they can be evaluated.
+/// Nodes in the order in which they can be evaluated, and what their slots hold, one node's after
+/// the other's.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    pub(crate) nodes: Vec<Node>,
+    /// As many as a comparison with a number has, in line with the rule: the next rule's are what
+    /// memory holds next.
+    nodes: SmallVec<[Node; 3]>,
+    values: SmallVec<[Value; 3]>,
+}
+
+/// The nodes before one, which are all that it may ask for.
+#[derive(Clone, Copy)]
+pub(crate) struct Below<'a> {
+    nodes: &'a [Node],
+    values: &'a [Value],
 }
 
 impl Plan {
+    pub(crate) fn push(&mut self, op: Op, slots: usize, clashes: Vec<Vec<u32>>) -> NodeId {
+        let begin = self.values.len();
+        self.values.resize(begin + slots, Value::Absent);
+        let (begin, slots) = (begin as u32, slots as u32);
+        self.nodes.push(Node { op, begin, slots, clashes: clashes.into() });
+        self.nodes.len() - 1
+    }
+
+    pub(crate) fn op(&mut self, node: NodeId) -> &mut Op {
+        &mut self.nodes[node].op
+    }
+
+    pub(crate) fn ops(&self) -> impl Iterator<Item = &Op> {
+        self.nodes.iter().map(|node| &node.op)
+    }
+
     pub(crate) fn evaluate(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         for at in 0..self.nodes.len() {
-            let (below, rest) = self.nodes.split_at_mut(at);
-            if let Some(node) = rest.first_mut() {
-                node.evaluate(below, cx)?;
-            }
+            let (nodes, rest) = self.nodes.split_at_mut(at);
+            let Some(node) = rest.first_mut() else { break };
+            let (values, rest) = self.values.split_at_mut(node.begin as usize);
+            let out = &mut rest[..node.slots as usize];
+            node.op.evaluate(Below { nodes, values }, out, cx)?;
+            node.check(out)?;
         }
         Ok(())
     }
 
     #[inline]
     pub(crate) fn out(&self, node: NodeId) -> &[Value] {
-        &self.nodes[node].out
+        Below { nodes: &self.nodes, values: &self.values }.values(node)
+    }
+
+    /// A node's operation, and what its slots hold.
+    pub(crate) fn parts(&mut self, node: NodeId) -> (&mut Op, &mut [Value]) {
+        let Node { op, begin, slots, .. } = &mut self.nodes[node];
+        (op, &mut self.values[*begin as usize..][..*slots as usize])
     }
 }
 
-/// A node's values; a node is only ever asked for those before it.
-#[inline]
-pub(crate) fn values(nodes: &[Node], at: NodeId) -> &[Value] {
-    &nodes[at].out
-}
+impl<'a> Below<'a> {
+    #[inline]
+    pub(crate) fn values(self, of: NodeId) -> &'a [Value] {
+        let Node { begin, slots, .. } = &self.nodes[of];
+        &self.values[*begin as usize..][..*slots as usize]
+    }
 
-/// A scalar node's number.
-#[inline]
-pub(crate) fn scalar(nodes: &[Node], at: NodeId) -> f64 {
-    nodes[at].out.first().and_then(|value| value.float()).unwrap_or(f64::NAN)
+    /// A scalar node's number.
+    #[inline]
+    pub(crate) fn scalar(self, of: NodeId) -> f64 {
+        self.values(of).first().and_then(|value| value.float()).unwrap_or(f64::NAN)
+    }
 }
 
 impl Node {
-    fn evaluate(&mut self, below: &[Node], cx: &mut Context<'_>) -> Result<(), Failure> {
-        let out = &mut self.out;
-        match &mut self.op {
-            Op::Number(number) => out[0] = Value::Float(*number),
-            Op::Time => out[0] = Value::Float(cx.wall),
-            Op::Instant(sources) => {
+    #[inline]
+    fn check(&self, out: &[Value]) -> Result<(), Failure> {
+        for clash in &self.clashes {
+            let present = clash.iter().filter(|slot| out[**slot as usize].is_present());
+            if present.count() > 1 {
+                return Err(Failure("vector cannot contain metrics with the same labelset".into()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Op {
+    fn evaluate(
+        &mut self,
+        below: Below<'_>,
+        out: &mut [Value],
+        cx: &mut Context<'_>,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Number(number) => out[0] = Value::Float(*number),
+            Self::Time => out[0] = Value::Float(cx.wall),
+            Self::One(source) => source.read(cx, &mut out[0]),
+            Self::Instant(sources) => {
                 for (out, source) in out.iter_mut().zip(sources) {
-                    *out = source.read(cx);
+                    source.read(cx, out);
                 }
             }
-            Op::Timestamp(sources) => {
+            Self::Timestamp(sources) => {
                 for (out, source) in out.iter_mut().zip(sources) {
                     *out = source
                         .age(cx.store)
                         .map_or(Value::Absent, |age| Value::Float(cx.wall - age));
                 }
             }
-            Op::Evaluated(of) => {
-                for (out, value) in out.iter_mut().zip(values(below, *of)) {
+            Self::Evaluated(of) => {
+                for (out, value) in out.iter_mut().zip(below.values(*of)) {
                     *out = match value.is_present() {
                         true => Value::Float(cx.wall),
                         false => Value::Absent,
                     };
                 }
             }
-            Op::Range { function, span, scale, windows, parameter, whole } => {
-                let parameter = parameter.map_or(f64::NAN, |at| scalar(below, at));
+            Self::Range(range) => {
+                let Range { function, span, scale, windows, parameter, whole } = &**range;
+                let parameter = parameter.map_or(f64::NAN, |at| below.scalar(at));
                 for (out, window) in out.iter_mut().zip(windows) {
                     if let Window::Histogram(window) = window
                         && cx.store.is_shed(*window)
@@ -238,17 +322,17 @@ impl Node {
                     *out = range::evaluate(*function, *window, *span, *scale, parameter, whole, cx);
                 }
             }
-            Op::Absent(of) => {
-                let any = values(below, *of).iter().any(|value| value.is_present());
+            Self::Absent(of) => {
+                let any = below.values(*of).iter().any(|value| value.is_present());
                 out[0] = if any { Value::Absent } else { Value::Float(1.0) };
             }
-            Op::Pick(from) => {
+            Self::Pick(from) => {
                 for (out, (node, at)) in out.iter_mut().zip(from) {
-                    *out = values(below, *node)[*at as usize];
+                    *out = below.values(*node)[*at as usize];
                 }
             }
-            Op::Negate(of) => {
-                for (out, value) in out.iter_mut().zip(values(below, *of)) {
+            Self::Negate(of) => {
+                for (out, value) in out.iter_mut().zip(below.values(*of)) {
                     *out = match *value {
                         Value::Float(value) => Value::Float(-value),
                         Value::Histogram(at) => cx.scratch.map(at, |hist| hist.scale(-1.0)),
@@ -256,31 +340,32 @@ impl Node {
                     };
                 }
             }
-            Op::Frozen { of, frozen } => {
-                for ((out, value), frozen) in out.iter_mut().zip(values(below, *of)).zip(frozen) {
+            Self::Frozen { of, frozen } => {
+                for ((out, value), frozen) in out.iter_mut().zip(below.values(*of)).zip(frozen) {
                     // A histogram is in the scratch, which the next tick takes anew.
                     if !*frozen {
                         *out = value.float().map_or(Value::Absent, Value::Float);
                     }
                 }
             }
-            Op::Map { function, of, parameters } => {
+            Self::Map { function, of, parameters } => {
                 let parameter =
-                    |at: usize| parameters.get(at).map_or(f64::NAN, |p| scalar(below, *p));
+                    |at: usize| parameters.get(at).map_or(f64::NAN, |p| below.scalar(*p));
                 let (a, b) = (parameter(0), parameter(1));
                 let function = *function;
-                for (out, value) in out.iter_mut().zip(values(below, *of)) {
+                for (out, value) in out.iter_mut().zip(below.values(*of)) {
                     *out = value
                         .float()
                         .and_then(|value| number::map(function, value, a, b))
                         .map_or(Value::Absent, Value::Float);
                 }
             }
-            Op::HistogramMap { function, of, from, parameters } => {
+            Self::HistogramMap(map) => {
+                let HistogramMap { function, of, from, parameters } = &**map;
                 let parameter =
-                    |at: usize| parameters.get(at).map_or(f64::NAN, |p| scalar(below, *p));
+                    |at: usize| parameters.get(at).map_or(f64::NAN, |p| below.scalar(*p));
                 let (a, b) = (parameter(0), parameter(1));
-                let values = values(below, *of);
+                let values = below.values(*of);
                 for (out, from) in out.iter_mut().zip(from) {
                     *out = match values[*from as usize] {
                         Value::Histogram(at) => {
@@ -297,54 +382,49 @@ impl Node {
                     };
                 }
             }
-            Op::Classic(classic) => classic.evaluate(below, out),
-            Op::WithScalar { op, yields_bool, vector, scalar: at, swapped } => {
-                let constant = scalar(below, *at);
+            Self::Classic(classic) => classic.evaluate(below, out),
+            Self::WithScalar { op, yields_bool, vector, scalar: at, swapped } => {
+                let constant = below.scalar(*at);
                 super::binary::with_scalar(
                     *op,
                     *yields_bool,
-                    values(below, *vector),
+                    below.values(*vector),
                     constant,
                     *swapped,
                     out,
                     cx.scratch,
                 );
             }
-            Op::Scalars { op, left, right } => {
-                let (left, right) = (scalar(below, *left), scalar(below, *right));
+            Self::Scalars { op, left, right } => {
+                let (left, right) = (below.scalar(*left), below.scalar(*right));
                 out[0] = Value::Float(if op.is_comparison() {
                     f64::from(u8::from(number::compare(*op, left, right)))
                 } else {
                     number::arithmetic(*op, left, right)
                 });
             }
-            Op::Pair(pairing) => pairing.evaluate(below, out, cx.scratch)?,
-            Op::Set(set) => set.evaluate(below, out),
-            Op::Aggregate { op, of, parameter, group, groups } => {
-                let parameter = parameter.map_or(f64::NAN, |at| scalar(below, at));
+            Self::Pair(pairing) => pairing.evaluate(below, out, cx.scratch)?,
+            Self::Set(set) => set.evaluate(below, out),
+            Self::Aggregate(aggregate) => {
+                let Aggregate { op, of, parameter, group, groups } = &mut **aggregate;
+                let parameter = parameter.map_or(f64::NAN, |at| below.scalar(at));
                 super::aggregate::evaluate(
                     *op,
                     parameter,
-                    values(below, *of),
+                    below.values(*of),
                     group,
                     groups,
                     out,
                     cx.scratch,
                 );
             }
-            Op::ToVector(of) => out[0] = Value::Float(scalar(below, *of)),
-            Op::ToScalar(of) => {
-                let mut present = values(below, *of).iter().filter(|value| value.is_present());
+            Self::ToVector(of) => out[0] = Value::Float(below.scalar(*of)),
+            Self::ToScalar(of) => {
+                let mut present = below.values(*of).iter().filter(|value| value.is_present());
                 out[0] = match (present.next(), present.next()) {
                     (Some(Value::Float(value)), None) => Value::Float(*value),
                     _ => Value::Float(f64::NAN),
                 };
-            }
-        }
-        for clash in &self.clashes {
-            let present = clash.iter().filter(|slot| self.out[**slot as usize].is_present());
-            if present.count() > 1 {
-                return Err(Failure("vector cannot contain metrics with the same labelset".into()));
             }
         }
         Ok(())
@@ -362,18 +442,16 @@ impl Source {
     }
 
     #[inline]
-    fn read(self, cx: &mut Context<'_>) -> Value {
-        match self {
-            Self::Now(float) => cx.store.current(float).map_or(Value::Absent, Value::Float),
-            Self::Then(float, span) => {
-                cx.store.last(float, span).map_or(Value::Absent, Value::Float)
-            }
+    fn read(self, cx: &mut Context<'_>, out: &mut Value) {
+        let number = match self {
+            Self::Now(float) => cx.store.current(float),
+            Self::Then(float, span) => cx.store.last(float, span),
             Self::Histogram(histogram) => {
-                let counts = cx.store.total(histogram);
-                counts.map_or(Value::Absent, |counts| {
-                    cx.scratch.put(|hist: &mut Hist| hist.copy(counts))
-                })
+                let put = |counts| cx.scratch.put(|hist: &mut Hist| hist.copy(counts));
+                *out = cx.store.total(histogram).map_or(Value::Absent, put);
+                return;
             }
-        }
+        };
+        *out = number.map_or(Value::Absent, Value::Float);
     }
 }

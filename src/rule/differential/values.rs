@@ -307,7 +307,8 @@ fn ours(expressions: &[String], seed: u64, ticks: u64) -> Ours {
         let mut scratch = Scratch::default();
         let row = bound.iter_mut().map(|(plan, node, shown)| {
             scratch.clear();
-            let mut cx = Context { store: &store, wall: tick as f64, scratch: &mut scratch };
+            let (scratch, found) = (&mut scratch, &mut Vec::new());
+            let mut cx = Context { store: &store, wall: tick as f64, scratch, found };
             plan.evaluate(&mut cx).map_err(drop)?;
             let values = plan.out(*node).iter().zip(shown);
             Ok(values
