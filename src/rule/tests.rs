@@ -1309,3 +1309,52 @@ fn a_histogram_wider_than_its_budget_is_let_go_and_told_of() {
     assert!(states.starts_with("niiii") && states.ends_with('e'), "{states}");
     assert!(world.rules.errors().next().unwrap().1.contains("budget"));
 }
+
+/// Of a long window only one tick in a power of two is a sample; what the others gain is in it.
+#[cfg(feature = "rule-files")]
+#[test]
+fn a_histogram_that_was_let_go_and_comes_back_counts_every_tick() {
+    let rule = || vec![alert("A").when(histogram("h").count(secs(3_000)).above(1e300))];
+    let mut world = World::new(secs(1), []);
+    world.rules = Evaluator::with_budget(rule(), secs(1), 60_000).unwrap();
+    let h = world.registry.histogram("h", Measure::Value, &Labels::empty());
+    for tick in 0..200 {
+        let buckets = if tick < 5 { 10 } else { 2_000 };
+        (0..buckets).for_each(|bucket| h.record((f64::from(bucket) / 32.0).exp2()));
+        world.step();
+    }
+    assert_eq!(world.state(), State::Error);
+    let more = Evaluator::with_budget(rule(), secs(1), 1 << 20).unwrap();
+    world.rules.replace(more, moment(world.now), &mut world.steps);
+    for _ in 0..41 {
+        h.record(1.0);
+        world.step();
+    }
+    // 36 to 40 of them, as far as there is a sample at either end, and up to a half interval more
+    // at each, which is 4 s.
+    let value = world.rules.status().next().unwrap().value.unwrap();
+    assert!((36.0..=44.0).contains(&value), "{value}");
+}
+
+/// One who asks and one who adds up take the same range: the one bound first is not what the other
+/// gets.
+#[test]
+fn a_quantile_and_a_sum_share_a_range() {
+    let gained = "rate(h[1m])";
+    let quantile = format!("histogram_quantile(0.5, {gained})");
+    let sum = format!("histogram_count(sum({gained}))");
+    let both = [format!("{quantile} + {sum} > -1"), format!("{sum} + {quantile} > -1")];
+    let alone = [format!("{quantile} > -1"), format!("{sum} > -1")];
+    let rule = |(at, text): (usize, &String)| alert(&format!("A{at}")).when(promql(text));
+    let rules = alone.iter().chain(&both).enumerate().map(rule).collect();
+    let mut world = World::of(secs(1), rules);
+    let h = world.registry.histogram("h", Measure::Value, &Labels::empty());
+    for _ in 0..10 {
+        (1..9).for_each(|value| h.record(f64::from(value)));
+        world.step();
+    }
+    let values: Vec<_> = world.rules.status().map(|status| status.value.unwrap()).collect();
+    let [quantile, sum, ..] = values[..] else { panic!("{values:?}") };
+    assert!(quantile > 3.0 && quantile < 6.0 && sum > 1.0, "{values:?}");
+    assert!(values[2..].iter().all(|both| (both - quantile - sum).abs() < 1e-9), "{values:?}");
+}
