@@ -435,8 +435,15 @@ impl Drawing<'_> {
                 d.quantile(0.95, s::DB_CLIENT_CONNECTION_WAIT_TIME, &[s::DB_CLIENT_CONNECTION_POOL_NAME], ""),
                 pool,
             )
-            .between(Some(0.0), None)
-            .size(12, 8),
+            .between(Some(0.0), None),
+            Panel::new(
+                Kind::Lines,
+                "Share of waiting",
+                "percentunit",
+                "Of the time from asking for a connection to giving it back, the part spent waiting. High with short holds: the pool is too small; with long ones: the database is slow.",
+            )
+            .query(format!("max {by} ({})", d.of(s::POOL_WAIT_SHARE)), pool)
+            .between(Some(0.0), Some(1.0)),
             Panel::new(
                 Kind::Lines,
                 "A connection is held for",
@@ -447,8 +454,7 @@ impl Drawing<'_> {
                 d.quantile(0.95, s::DB_CLIENT_CONNECTION_USE_TIME, &[s::DB_CLIENT_CONNECTION_POOL_NAME], ""),
                 pool,
             )
-            .between(Some(0.0), None)
-            .size(12, 8),
+            .between(Some(0.0), None),
         ]
     }
 
