@@ -3,7 +3,8 @@
 //! Plays seeded random traces through the real samplers, trend and preset rules: leaks of random
 //! shape and speed, and services that are well, with saws, bursts, tides, steps and noise. Prints
 //! recall, lead time and false alarms. Arguments: leaks (1,000), days of benign service (1,000,
-//! which take an hour on two cores), seed (1). Writes `target/highwater/foresight.json`; with
+//! which take an hour on two cores), seed (1), how many seconds of each benign half day are played
+//! (all: 43,200). Writes `target/highwater/foresight.json`; with
 //! `--check` it exits 1 where a claim does not hold.
 
 #[path = "../../tests/support/traces.rs"]
@@ -27,6 +28,7 @@ fn main() -> io::Result<ExitCode> {
     let given: Vec<u64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
     let argument = |at: usize, otherwise| given.get(at).copied().unwrap_or(otherwise);
     let (leaks, days, seed) = (argument(0, 1_000), argument(1, 1_000), argument(2, 1));
+    let seconds = argument(3, RUN as u64) as f64;
 
     let mut leads = Vec::new();
     let mut missed = Vec::new();
@@ -75,7 +77,7 @@ fn main() -> io::Result<ExitCode> {
     for (_, outcome) in all(instances, |at| {
         let mut random = Random::new(seed.wrapping_mul(0x20_0000).wrapping_add(at) ^ 0xbe9);
         let workload = Workload::benign(&mut random, RUN);
-        let outcome = play(&workload, &mut random, RUN);
+        let outcome = play(&workload, &mut random, seconds);
         if outcome.count(Severity::Critical) > 0 {
             println!("  false: {:?}\n    {workload}", outcome.alerts);
         }

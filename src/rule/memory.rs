@@ -27,7 +27,7 @@ pub(crate) const SHARE_OF_HOST: f64 = 0.25;
 ///     .hold_for(minutes(2));
 /// ```
 pub fn memory() -> Memory {
-    Memory { level: None, over: 0.6, ahead: None }
+    Memory { level: None, over: 0.6, ahead: None, seen_for: Duration::ZERO }
 }
 
 /// See [`memory`].
@@ -38,6 +38,8 @@ pub struct Memory {
     over: f64,
     /// Judged so long before, on a trend of at least so many samples in a window.
     ahead: Option<(Duration, Duration, f64)>,
+    /// How long its usage must have been seen.
+    seen_for: Duration,
 }
 
 impl Memory {
@@ -60,6 +62,12 @@ impl Memory {
         // A tick may be missed.
         let samples = (0.8 * seen.as_secs_f64() / tick.as_secs_f64()).ceil() + 1.0;
         self.ahead = Some((time, seen + tick, samples));
+        self
+    }
+
+    /// Only where it was seen so long ago, too: what has just started always climbs.
+    pub(super) fn seen_for(mut self, time: Duration) -> Self {
+        self.seen_for = time;
         self
     }
 
@@ -98,7 +106,12 @@ impl Memory {
                 Expr::binary(BinaryOp::And, filled, seen)
             }
         };
-        let time = Expr::binary(BinaryOp::And, time(), filled);
+        let mut time = Expr::binary(BinaryOp::And, time(), filled);
+        if !self.seen_for.is_zero() {
+            let then = self.selector(semconv::MEMORY_UTILIZATION);
+            let then = Expr::Select(Selector { offset: self.seen_for, ..then });
+            time = Expr::binary(BinaryOp::And, time, then);
+        }
         let time = Expr::matched(BinaryOp::Unless, time, others_host(), Matching::default());
         let zero = Expr::binary(BinaryOp::Multiply, usage(), Expr::Number(0.0));
         let never = Expr::binary(BinaryOp::Add, zero, Expr::Number(f64::INFINITY));

@@ -9,7 +9,7 @@ use crate::{
         Rule, Value, alert, all, any, counter,
         expr::{AggregateOp, BinaryOp, Expr, Function, Matching, Selector},
         gauge,
-        memory::{memory, others_host},
+        memory::{Memory, memory, others_host},
         value::Quantity,
     },
     semconv,
@@ -66,13 +66,17 @@ fn forecast() -> Rule {
 }
 
 fn exhausted_soon(tick: Duration) -> Rule {
-    let soon = memory().over(0.70).exhausted_within(MINUTE * 2).clear_above(MINUTE * 5);
+    let within = |memory: Memory, time| memory.exhausted_within(time).clear_above(MINUTE * 5);
+    // What has just started climbs, and a collector's first tooth looks as a leak does until it
+    // falls: meanwhile only what is high, or almost there, is told.
+    let soon = within(memory().over(0.70).seen_for(MINUTE * 5), MINUTE * 2);
+    let high = within(memory().over(0.80), MINUTE * 2);
     // A leak of a minute or two is at 70% when it is too late to hold for long. What has grown
     // evenly for a quarter of a minute is told before.
-    let sooner = memory().over(0.60).ahead(seconds(10), seconds(6), tick);
-    let sooner = sooner.exhausted_within(MINUTE).clear_above(MINUTE * 5);
+    let evenly = memory().over(0.60).ahead(seconds(10), seconds(6), tick);
+    let almost = within(evenly, seconds(50));
     alert("MemoryExhaustionImminent")
-        .when(any([soon, sooner]))
+        .when(any([soon, high, almost]))
         .hold_for(seconds(10))
         .keep_firing_for(MINUTE)
         .severity(Severity::Critical)
