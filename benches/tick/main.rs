@@ -68,7 +68,8 @@ mod linux {
         let own = files.iter().filter(|path| path.ends_with("memory.stat"));
         let own = own.filter_map(|path| path.parent()).max_by_key(|path| path.components().count());
         let own = own.map(Path::to_owned).unwrap_or_default();
-        let read_in: Vec<_> = files.iter().map(|path| turn(path, &own)).collect();
+        let armed = all.value(r#"highwater.memory.wakeups{source="psi"}"#).is_some();
+        let read_in: Vec<_> = files.iter().map(|path| turn(path, &own, armed)).collect();
         let mut bare = Bare::open(&files)?;
         let mut peer = Peer::new();
 
@@ -101,6 +102,9 @@ mod linux {
         let bare_reads = bares[worst];
         let mean = |of: &[f64; TURNS]| of.iter().sum::<f64>() / TURNS as f64;
         let glance = measure(rounds, spin, PAUSE, || _ = black_box(all.glance()));
+        let glanced: Vec<_> = files.iter().map(|path| is_glanced(path)).collect();
+        let mut unused = vec![Vec::new(); files.len()];
+        let bare_glance = measure(rounds, spin, PAUSE, || bare.read(|at| glanced[at], &mut unused));
         let hurried = measure(rounds * 20, |_| {}, PAUSE, || _ = black_box(all.glance()));
         let peer_part = measure(rounds, spin, PAUSE, || peer.refresh());
         let peer_all = measure(rounds.min(50), spin, PAUSE, || peer.refresh_with_descriptors());
@@ -123,6 +127,7 @@ mod linux {
             ("a full tick near the limits", near),
             ("mean of the five near the limits", near_mean),
             ("a glance of the fast lane", glance),
+            ("bare reads of its files", bare_glance),
             ("glances one upon the other", hurried),
             ("sysinfo: memory, process, load", peer_part),
             ("sysinfo: and open descriptors", peer_all),
@@ -169,7 +174,7 @@ mod linux {
             root.join("tick.json"),
             format!(
                 "{{\n  \"rounds\": {rounds},\n  \"nested_groups\": {},\n  \"descriptors\": {DESCRIPTORS},\n  \
-                 \"tick_us\": {tick},\n  \"bare_reads_us\": {bare_reads},\n  \"mean_tick_us\": {mean},\n  \"mean_bare_reads_us\": {mean_bare},\n  \"tick_near_limits_us\": {near},\n  \"glance_us\": {glance},\n  \"mean_tick_asleep_us\": {mean_asleep},\n  \"glance_asleep_us\": {glance_asleep},\n  \
+                 \"tick_us\": {tick},\n  \"bare_reads_us\": {bare_reads},\n  \"mean_tick_us\": {mean},\n  \"mean_bare_reads_us\": {mean_bare},\n  \"tick_near_limits_us\": {near},\n  \"glance_us\": {glance},\n  \"bare_reads_of_a_glance_us\": {bare_glance},\n  \"mean_tick_asleep_us\": {mean_asleep},\n  \"glance_asleep_us\": {glance_asleep},\n  \
                  \"sysinfo_us\": {peer_part},\n  \"sysinfo_with_descriptors_us\": {peer_all}\n}}\n",
                 nest.is_some()
             ),
@@ -288,7 +293,7 @@ mod linux {
         Rarely,
     }
 
-    fn turn(path: &Path, own: &Path) -> Read {
+    fn turn(path: &Path, own: &Path, armed: bool) -> Read {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let is_own = path.parent() == Some(own);
         let depth = path
@@ -306,10 +311,12 @@ mod linux {
         let swap = ["memory.memsw.limit_in_bytes", "memory.swap.max"];
         match name {
             "vmstat" => Read::In(0),
-            "status" => Read::In(1),
-            "loadavg" => Read::In(1),
-            "limits" => Read::In(2),
-            "memory.stat" if !is_own => Read::In(2 + (depth + 2) % 3),
+            "status" | "loadavg" | "limits" => Read::In(1),
+            // The kernel wakes us of it.
+            "memory" if path.starts_with("/proc/pressure") && armed => Read::In(2),
+            "memory.stat" if depth < 2 => Read::In(2),
+            "memory.stat" if depth == 2 => Read::In(3),
+            "meminfo" if is_half_free() => Read::In(3),
             "memory.oom_control" | "memory.events" if !is_own => Read::In(4),
             "memory.events.local" => Read::In(4),
             "io" | "cpu" | "io.pressure" | "cpu.pressure" | "cpu.stat" | "schedstat" => Read::In(4),
@@ -322,6 +329,28 @@ mod linux {
             _ if name.starts_with("pids.") => Read::In(4),
             _ => Read::Always,
         }
+    }
+
+    /// The machine.
+    fn is_half_free() -> bool {
+        let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let of = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+        };
+        of("MemAvailable").zip(of("MemTotal")).is_some_and(|(left, all)| left > all / 2)
+    }
+
+    /// What is charged to a group with a limit.
+    fn is_glanced(path: &Path) -> bool {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let limit = match name {
+            "memory.usage_in_bytes" => "memory.limit_in_bytes",
+            "memory.current" => "memory.max",
+            _ => return false,
+        };
+        let text = fs::read_to_string(path.with_file_name(limit)).unwrap_or_default();
+        text.trim().parse::<u64>().is_ok_and(|limit| limit < 1 << 62)
     }
 
     struct Bare {

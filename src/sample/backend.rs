@@ -43,7 +43,7 @@ impl Origin {
         let probe = match need {
             Need::Process => procfs.process_stat(&procfs.look()).map(drop),
             Need::System => procfs.meminfo(&procfs.look()).map(drop),
-            Need::Memory if procfs.locate_groups().0 > 0 => Ok(()),
+            Need::Memory if procfs.locate_groups(&procfs.look()).0 > 0 => Ok(()),
             Need::Memory => procfs.meminfo(&procfs.look()).map(drop),
         };
         match probe {

@@ -11,10 +11,10 @@ use std::path::Path;
 use super::{
     Failure, Meter,
     cgroup::{Groups, Version},
-    field::put,
+    field::Told,
     group::group_level,
     parse::cgroup::GroupEvents,
-    procfs::{Age, Look, Source, Turn},
+    procfs::{Age, Look, Source},
 };
 use crate::{instrument::Gauge, name::Unit, semconv};
 
@@ -57,42 +57,45 @@ impl Events {
         })
     }
 
-    /// What happens further out, and who of ours it was, may be known a little later.
-    pub(super) fn read(&mut self, look: &Look) -> Result<(), Failure> {
-        let slow = Age::Since(Turn::Around);
-        let all = self.all.read(look, if self.depth == 0 { Age::Now } else { slow })?;
+    /// What happens further out, and who of ours it was, may be known a little later: only if
+    /// `around` is read.
+    pub(super) fn read(&mut self, look: &Look, around: bool) -> Result<(), Failure> {
+        if self.depth > 0 && !around {
+            return Ok(());
+        }
+        let all = self.all.read(look, Age::Now)?;
         self.counts.publish(&all);
-        let local = match &mut self.local {
-            Some(local) => local.read(look, slow)?,
-            None => all,
-        };
-        self.local_counts.publish(&local);
+        match &mut self.local {
+            None => self.local_counts.publish(&all),
+            Some(local) if around => self.local_counts.publish(&local.read(look, Age::Now)?),
+            Some(_) => {}
+        }
         Ok(())
     }
 }
 
 #[derive(Debug)]
 struct Counts {
-    high: Gauge,
-    max: Gauge,
-    oom: Gauge,
-    oom_kill: Gauge,
+    high: Told,
+    max: Told,
+    oom: Told,
+    oom_kill: Told,
 }
 
 impl Counts {
     fn resolve(metric: &'static str, level: &str, meter: &mut Meter) -> Self {
-        let mut of = |event| count(metric, event, level, meter);
+        let mut of = |event| Told::new(count(metric, event, level, meter));
         Self { high: of("high"), max: of("max"), oom: of("oom"), oom_kill: of("oom_kill") }
     }
 
-    fn publish(&self, events: &GroupEvents) {
-        for (gauge, count) in [
-            (&self.high, events.high),
-            (&self.max, events.max),
-            (&self.oom, events.oom),
-            (&self.oom_kill, events.oom_kill),
+    fn publish(&mut self, events: &GroupEvents) {
+        for (told, count) in [
+            (&mut self.high, events.high),
+            (&mut self.max, events.max),
+            (&mut self.oom, events.oom),
+            (&mut self.oom_kill, events.oom_kill),
         ] {
-            put(gauge, count.map(|count| count as f64));
+            told.put(count.map(|count| count as f64));
         }
     }
 }

@@ -26,22 +26,59 @@ pub(super) struct Field<R> {
 /// A table with its handles.
 #[derive(Debug)]
 pub(super) struct Fields<R: 'static> {
-    rows: Vec<(Gauge, Value<R>)>,
+    rows: Vec<(Told, Value<R>)>,
+    last: Option<R>,
 }
 
-impl<R> Fields<R> {
+impl<R: PartialEq> Fields<R> {
     pub(super) fn resolve(table: &[Field<R>], meter: &mut Meter) -> Self {
         let rows = table.iter().map(|field| {
             let labels = Labels::new(field.label);
             let unit = Unit::known(field.unit);
-            (meter.remember(field.name, field.kind, unit, field.help, &labels), field.value)
+            let gauge = meter.remember(field.name, field.kind, unit, field.help, &labels);
+            (Told::new(gauge), field.value)
         });
-        Self { rows: rows.collect() }
+        Self { rows: rows.collect(), last: None }
     }
 
-    pub(super) fn publish(&self, reading: &R) {
-        for (gauge, value) in &self.rows {
-            put(gauge, value(reading));
+    pub(super) fn publish(&mut self, reading: R) {
+        if self.last.as_ref() == Some(&reading) {
+            return;
+        }
+        for (told, value) in &mut self.rows {
+            told.put(value(&reading));
+        }
+        self.last = Some(reading);
+    }
+}
+
+/// A handle, and what it was told last: what is the same is not told again. Each value lies in a part
+/// of memory of its own, and after a second's pause fetching that costs more than all else about it.
+#[derive(Debug)]
+pub(super) struct Told {
+    gauge: Gauge,
+    last: Option<f64>,
+}
+
+impl Told {
+    /// Of a handle that nobody else sets.
+    pub(super) fn new(gauge: Gauge) -> Self {
+        gauge.clear();
+        Self { gauge, last: None }
+    }
+
+    pub(super) fn gauge(&self) -> &Gauge {
+        &self.gauge
+    }
+
+    pub(super) fn last(&self) -> Option<f64> {
+        self.last
+    }
+
+    pub(super) fn put(&mut self, value: Option<f64>) {
+        if value != self.last {
+            self.last = value;
+            put(&self.gauge, value);
         }
     }
 }

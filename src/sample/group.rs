@@ -6,8 +6,8 @@
 //! `MADV_FREE` is out: the kernel moves it to the inactive file list, though it still counts it
 //! as anonymous. v1 does not tell its slab, so there it counts.
 //!
-//! What an ancestor could give back is measured in a turn, as long as less than half of its limit
-//! is charged and that holds still: it costs more than the rest together.
+//! What a group could give back is measured in a turn, as long as less than half of its limit is
+//! charged and that holds still: it costs more than the rest together.
 //!
 //! An ancestor's usage includes the neighbours'. A v1 group also tells the least limit of all
 //! ancestors, so one that cannot be seen from a container still binds, with the visible usage as
@@ -85,6 +85,8 @@ struct Level {
     stat: Source<GroupMemory>,
     swap: Option<Swap>,
     last: GroupReading,
+    /// When it was read whole.
+    read_at: Option<Instant>,
     /// What was charged when `stat` was read.
     charged_then: u64,
 }
@@ -151,8 +153,7 @@ impl Swap {
 impl GroupWalls {
     /// Looks up where this process is, unless it is still there. Says how many levels there are
     /// and which look-up this was.
-    pub(super) fn locate(&mut self, procfs: &Path, fresh: Duration) -> (usize, u64) {
-        let now = Instant::now();
+    pub(super) fn locate(&mut self, procfs: &Path, now: Instant, fresh: Duration) -> (usize, u64) {
         if self.located.is_some_and(|at| now.saturating_duration_since(at) < fresh) {
             return (self.levels.len(), self.generation);
         }
@@ -193,6 +194,16 @@ impl GroupWalls {
             version: level.version,
         };
         self.levels.iter().map(place).collect()
+    }
+
+    /// What the own group's memory is made of, as old as its level's figures may be.
+    pub(super) fn own(&mut self, look: &Look) -> Result<Option<GroupMemory>, Failure> {
+        let outermost = self.levels.len() == 1;
+        let Some(level) = self.levels.first_mut() else { return Ok(None) };
+        if level.read_at.is_none_or(|at| !look.accepts(at, Age::Fresh)) {
+            level.read(look, Place { own: true, outermost, hidden: true })?;
+        }
+        Ok(Some(level.last.stat))
     }
 
     /// Reads all levels, from the own group outward; see [`Level::glance`] for what is `cheap`.
@@ -255,6 +266,7 @@ impl Level {
             stat: Source::new(file("memory.stat"), GroupMemory::parse),
             swap: Swap::open(folder, version),
             last: GroupReading::default(),
+            read_at: None,
             charged_then: 0,
         };
         let place = Place { own: true, outermost: false, hidden: false };
@@ -262,6 +274,13 @@ impl Level {
     }
 
     fn read(&mut self, look: &Look, place: Place) -> Result<GroupReading, Failure> {
+        self.read_at = None;
+        let reading = self.measure(look, place)?;
+        self.read_at = Some(look.now());
+        Ok(reading)
+    }
+
+    fn measure(&mut self, look: &Look, place: Place) -> Result<GroupReading, Failure> {
         // A limit that comes into being may be seen a little later than one that is changed.
         let rarely = |limit: Option<u64>| match limit {
             Some(_) => Age::Fresh,
@@ -282,7 +301,7 @@ impl Level {
         }
         let charged = self.charged.read(look, Age::Fresh)?;
         let least = limit.or(self.last.memory.limit);
-        let stat = self.stat(look, place, charged, least)?;
+        let stat = self.stat(look, charged, least)?;
         self.last.stat = stat;
         if place.outermost
             && let Some(least) = stat.least_limit
@@ -309,7 +328,6 @@ impl Level {
     fn stat(
         &mut self,
         look: &Look,
-        place: Place,
         charged: u64,
         limit: Option<u64>,
     ) -> Result<GroupMemory, Failure> {
@@ -320,7 +338,7 @@ impl Level {
         };
         let is_far = far(charged, limit) && far(charged.max(both.usage), both.limit);
         let in_turn = Age::Since(Turn::of_level(self.depth));
-        let age = if is_far && !place.own { in_turn } else { Age::Fresh };
+        let age = if is_far { in_turn } else { Age::Fresh };
         let before = self.stat.read_at();
         let stat = self.stat.read(look, age)?;
         if self.stat.read_at() != before {

@@ -145,26 +145,26 @@ fn limits_are_read_anew() {
 }
 
 #[test]
-fn what_an_outer_group_could_give_back_may_be_old_while_it_cannot_matter() {
+fn what_a_group_could_give_back_may_be_old_while_it_cannot_matter() {
     let fake = machine("memory-outer");
     let groups = hierarchy(&fake, "pod/box");
-    groups[0].v2(Some(100), 20, [0, 0, 0]);
+    groups[0].v2(Some(100), 20, [0, 10, 0]);
     groups[1].v2(Some(200), 40, [0, 10, 0]);
     let hour = Duration::from_secs(3600);
     let procfs = Some(Procfs::with(&fake.0, Duration::ZERO, hour));
     let (mut sampler, registry) = started(Memory { origin: Origin { procfs }, ..memory() });
-    let mut usage = |charged, reclaimable| {
-        groups[0].v2(Some(100), 20, reclaimable);
-        groups[1].v2(Some(200), charged, reclaimable);
+    let mut usage = |own, around, reclaimable| {
+        groups[0].v2(Some(100), own, reclaimable);
+        groups[1].v2(Some(200), around, reclaimable);
         sampler.sample().unwrap();
         let of = |level| read(&registry, "usage", level).unwrap() / MIB;
         (of("cgroup"), of("cgroup.ancestor1"))
     };
-    assert_eq!(usage(40, [0, 10, 0]), (10.0, 30.0));
-    assert_eq!(usage(41, [0, 5, 0]), (15.0, 31.0), "not measured anew, the own one is");
-    assert_eq!(usage(45, [0, 5, 0]), (15.0, 40.0), "it moves");
-    assert_eq!(usage(100, [0, 5, 0]), (15.0, 95.0), "half is charged");
-    assert_eq!(usage(100, [0, 9, 0]), (11.0, 91.0));
+    assert_eq!(usage(20, 40, [0, 10, 0]), (10.0, 30.0));
+    assert_eq!(usage(21, 41, [0, 5, 0]), (11.0, 31.0), "not measured anew");
+    assert_eq!(usage(25, 45, [0, 5, 0]), (20.0, 40.0), "it moves");
+    assert_eq!(usage(50, 100, [0, 5, 0]), (45.0, 95.0), "half is charged");
+    assert_eq!(usage(50, 100, [0, 9, 0]), (41.0, 91.0));
 }
 
 #[test]
@@ -373,7 +373,7 @@ fn growth_gives_a_runway_and_standing_still_none() {
         process(&fake, held);
         let state = sampler.state.as_mut().unwrap();
         state.read(false, sampler.budget).unwrap();
-        state.publish(Duration::from_secs_f64(seconds), false);
+        state.publish(Duration::from_secs_f64(seconds));
         value(&registry, "highwater.memory.runway{}")
     };
     assert_eq!(at(0.0, 100), None);

@@ -2,19 +2,21 @@
 //! kernel did to us.
 
 #[cfg(target_os = "linux")]
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 #[cfg(target_os = "linux")]
 use super::Glance;
 #[cfg(target_os = "linux")]
-use super::field::put;
+use super::field::Told;
 use super::{Failure, Meter, Sampler, backend::Origin};
 #[cfg(target_os = "linux")]
 use super::{
     alarm::{self, Alarm},
     cgroup::{Groups, Membership},
     events::{Events, host_kills},
-    group::GroupReading,
     parse::{
         cgroup::GroupCpu,
         pressure::{Pressure as Stalls, Stall, run_delay},
@@ -45,7 +47,8 @@ use crate::{instrument::Gauge, name::Unit, semconv};
 /// throttling remain. Where the kernel grants it, waiting for memory wakes the instance at once: as
 /// systemd asks (`MEMORY_PRESSURE_WATCH`), or at 150 ms of 2 s. About 10 µs a tick, in which the
 /// waiting for memory and what happened in the own group are read; disk and CPU, the host and outer
-/// groups are read every five seconds.
+/// groups are read every five seconds, and so is the waiting for memory while the kernel would wake
+/// us of any and has not for ten seconds.
 pub fn pressure() -> Pressure {
     Pressure {
         origin: Origin::default(),
@@ -108,20 +111,24 @@ struct Parts {
     generation: u64,
     waits: Vec<Wait>,
     events: Vec<Events>,
-    host_kills: Option<Gauge>,
+    host_kills: Option<Told>,
     refaults: [Refaults; 2],
-    readings: Vec<GroupReading>,
+    /// When what is read in its turn was.
+    around: Option<Instant>,
     throttling: Option<Throttling>,
-    delay: Option<(Source<u64>, Gauge)>,
-    /// What wakes us, and how often it had when we last looked.
+    delay: Option<(Source<u64>, Told)>,
+    /// What wakes us, and how often it had when we last glanced.
     alarm: Option<(Arc<Alarm>, u64)>,
+    /// How often at the last tick, and when it last had.
+    rung: u64,
+    rung_at: Option<Instant>,
 }
 
 #[cfg(target_os = "linux")]
 impl Parts {
     fn open(procfs: &Arc<Procfs>, meter: &mut Meter) -> Self {
         let membership = Membership::read(procfs.root());
-        let generation = procfs.locate_groups().1;
+        let generation = procfs.locate_groups(&procfs.look()).1;
         // The root of all groups tells what the host tells; it alone has no type.
         let own = membership.v2().and_then(|groups| groups.folders.into_iter().next());
         let own = own.filter(|folder| folder.join("cgroup.type").exists());
@@ -138,16 +145,21 @@ impl Parts {
             generation,
             waits,
             events: events.unwrap_or_default(),
-            host_kills: vmstat.and_then(|stat| stat.oom_kills).map(|_| host_kills(meter)),
+            host_kills: vmstat
+                .and_then(|stat| stat.oom_kills)
+                .map(|_| Told::new(host_kills(meter))),
             refaults: ["host", "cgroup"].map(|level| Refaults::resolve(meter, level)),
-            readings: Vec::new(),
+            around: None,
             throttling: membership.of("cpu").and_then(|groups| Throttling::open(&groups, meter)),
             delay: delay.first().is_ok().then(|| {
                 let help = "How long the sampling thread waited for a CPU.";
-                (delay, meter.counter(semconv::CPU_DELAY_TIME, Unit::SECONDS, help, []))
+                let gauge = meter.counter(semconv::CPU_DELAY_TIME, Unit::SECONDS, help, []);
+                (delay, Told::new(gauge))
             }),
             procfs: procfs.clone(),
             alarm: alarm.map(|alarm| (alarm, 0)),
+            rung: 0,
+            rung_at: None,
         }
     }
 
@@ -160,34 +172,64 @@ impl Parts {
     }
 
     fn sample(&mut self) -> Result<(), Failure> {
-        if self.procfs.locate_groups().1 != self.generation {
+        let look = &self.procfs.look();
+        if self.procfs.locate_groups(look).1 != self.generation {
             return Err(Failure::Failed("this process was moved to another control group".into()));
         }
-        let look = &self.procfs.look();
-        let in_turn = Age::Since(Turn::Around);
-        for wait in &mut self.waits {
-            wait.read(look, if wait.resource == MEMORY { Age::Now } else { in_turn })?;
-        }
-        for events in &mut self.events {
-            events.read(look)?;
-        }
+        let is_quiet = self.is_quiet(look);
+        let age = if is_quiet { Age::Since(Turn::Groups) } else { Age::Now };
+        self.waits_of(MEMORY).try_for_each(|wait| wait.read(look, age))?;
         let vmstat = self.procfs.vmstat(look)?.unwrap_or_default();
-        if let (Some(gauge), Some(kills)) = (&self.host_kills, vmstat.oom_kills) {
-            gauge.set(kills as f64);
+        if let (Some(told), Some(kills)) = (&mut self.host_kills, vmstat.oom_kills) {
+            told.put(Some(kills as f64));
         }
-        let [host, own] = &self.refaults;
+        let [host, own] = &mut self.refaults;
         host.publish(vmstat.refaults_anonymous, vmstat.refaults_file);
-        self.procfs.groups(look, false, &mut self.readings)?;
-        if let Some(group) = self.readings.first() {
-            own.publish(group.stat.refaults_anonymous, group.stat.refaults_file);
+        if let Some(stat) = self.procfs.own_group(look)? {
+            own.publish(stat.refaults_anonymous, stat.refaults_file);
         }
-        if let Some(throttling) = &mut self.throttling {
-            throttling.read(look, in_turn)?;
+        let around = self.around.is_none_or(|at| !look.accepts(at, Age::Since(Turn::Around)));
+        for events in &mut self.events {
+            events.read(look, around)?;
         }
-        if let Some((source, gauge)) = &mut self.delay {
-            gauge.set(source.read(look, in_turn)? as f64 / 1e9);
+        if around {
+            self.around = None;
+            self.read_around(look)?;
+            self.around = Some(look.now());
         }
         Ok(())
+    }
+
+    /// What is judged over a longer time.
+    fn read_around(&mut self, look: &Look) -> Result<(), Failure> {
+        let mut waits = self.waits.iter_mut().filter(|wait| wait.resource != MEMORY);
+        waits.try_for_each(|wait| wait.read(look, Age::Now))?;
+        if let Some(throttling) = &mut self.throttling {
+            throttling.read(look)?;
+        }
+        if let Some((source, told)) = &mut self.delay {
+            told.put(Some(source.read(look, Age::Now)? as f64 / 1e9));
+        }
+        Ok(())
+    }
+
+    /// Whether the kernel would have told of any waiting for memory worth an alert: it wakes us, has
+    /// not for as long as its average reaches back, and nobody waited when last asked.
+    fn is_quiet(&mut self, look: &Look) -> bool {
+        let Some((alarm, _)) = self.alarm.as_ref().filter(|(alarm, _)| alarm.is_live()) else {
+            return false;
+        };
+        let rung = alarm.rung();
+        if std::mem::replace(&mut self.rung, rung) != rung {
+            self.rung_at = Some(look.now());
+        }
+        let since = self.rung_at.map(|at| look.now().saturating_duration_since(at));
+        since.is_none_or(|since| since > AVERAGED)
+            && self.waits_of(MEMORY).all(|wait| wait.is_over())
+    }
+
+    fn waits_of(&mut self, resource: &str) -> impl Iterator<Item = &mut Wait> {
+        self.waits.iter_mut().filter(move |wait| wait.resource == resource)
     }
 
     /// Unasked, if the kernel does not tell by itself that somebody waits.
@@ -200,8 +242,7 @@ impl Parts {
             }
         }
         let look = &self.procfs.look();
-        let mut waits = self.waits.iter_mut().filter(|wait| wait.resource == MEMORY);
-        waits.try_for_each(|wait| wait.read(look, Age::Now))
+        self.waits_of(MEMORY).try_for_each(|wait| wait.read(look, Age::Now))
     }
 }
 
@@ -233,6 +274,10 @@ fn arm(procfs: &Path, own: Option<&Path>, meter: &mut Meter) -> Option<Arc<Alarm
     None
 }
 
+/// How far back the shorter average reaches.
+#[cfg(target_os = "linux")]
+const AVERAGED: Duration = Duration::from_secs(10);
+
 /// The resource that kills.
 #[cfg(target_os = "linux")]
 const MEMORY: &str = "memory";
@@ -244,7 +289,7 @@ struct Wait {
     resource: &'static str,
     host: Option<Level>,
     own: Option<Level>,
-    others: Option<Gauge>,
+    others: Option<Told>,
     /// The two files are not read at one moment: the difference must not step back.
     most_of_others: u64,
 }
@@ -270,9 +315,14 @@ impl Wait {
         if host.is_none() && own.is_none() {
             return None;
         }
-        let others =
-            (host.is_some() && own.is_some()).then(|| time(meter, resource, "some", "others"));
+        let others = (host.is_some() && own.is_some())
+            .then(|| Told::new(time(meter, resource, "some", "others")));
         Some(Self { resource, host, own, others, most_of_others: 0 })
+    }
+
+    fn is_over(&self) -> bool {
+        let mut levels = self.host.iter().chain(&self.own);
+        levels.all(|level| level.some.avg10.last() == Some(0.0))
     }
 
     fn read(&mut self, look: &Look, age: Age) -> Result<(), Failure> {
@@ -280,10 +330,10 @@ impl Wait {
             level.as_mut().map(|level| level.read(look, age)).transpose()
         };
         let (host, own) = (read(&mut self.host)?, read(&mut self.own)?);
-        if let (Some(gauge), Some(host), Some(own)) = (&self.others, host, own) {
+        if let (Some(told), Some(host), Some(own)) = (&mut self.others, host, own) {
             let now = host.some.total.saturating_sub(own.some.total);
             self.most_of_others = self.most_of_others.max(now);
-            gauge.set(self.most_of_others as f64 / 1e6);
+            told.put(Some(self.most_of_others as f64 / 1e6));
         }
         Ok(())
     }
@@ -316,9 +366,9 @@ impl Level {
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
 struct Share {
-    avg10: Gauge,
-    avg60: Gauge,
-    time: Gauge,
+    avg10: Told,
+    avg60: Told,
+    time: Told,
 }
 
 #[cfg(target_os = "linux")]
@@ -327,16 +377,16 @@ impl Share {
         let labels =
             [(semconv::RESOURCE, resource), (semconv::STALL, stall), (semconv::LEVEL, level)];
         let help = "Share of the time tasks waited, averaged over 10 seconds.";
-        let avg10 = meter.gauge(semconv::PRESSURE_AVG10, Unit::ONE, help, labels);
+        let avg10 = Told::new(meter.gauge(semconv::PRESSURE_AVG10, Unit::ONE, help, labels));
         let help = "Share of the time tasks waited, averaged over a minute.";
-        let avg60 = meter.gauge(semconv::PRESSURE_AVG60, Unit::ONE, help, labels);
-        Self { avg10, avg60, time: time(meter, resource, stall, level) }
+        let avg60 = Told::new(meter.gauge(semconv::PRESSURE_AVG60, Unit::ONE, help, labels));
+        Self { avg10, avg60, time: Told::new(time(meter, resource, stall, level)) }
     }
 
-    fn publish(&self, stall: &Stall) {
-        self.avg10.set(stall.avg10);
-        self.avg60.set(stall.avg60);
-        self.time.set(stall.total as f64 / 1e6);
+    fn publish(&mut self, stall: &Stall) {
+        self.avg10.put(Some(stall.avg10));
+        self.avg60.put(Some(stall.avg60));
+        self.time.put(Some(stall.total as f64 / 1e6));
     }
 }
 
@@ -350,8 +400,8 @@ fn time(meter: &mut Meter, resource: &str, stall: &str, level: &str) -> Gauge {
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
 struct Refaults {
-    anonymous: Gauge,
-    file: Gauge,
+    anonymous: Told,
+    file: Told,
 }
 
 #[cfg(target_os = "linux")]
@@ -360,14 +410,14 @@ impl Refaults {
         let mut of = |kind| {
             let help = "Pages taken back right after they were given up.";
             let labels = [(semconv::KIND, kind), (semconv::LEVEL, level)];
-            meter.counter(semconv::MEMORY_REFAULTS, Unit::known("{page}"), help, labels)
+            Told::new(meter.counter(semconv::MEMORY_REFAULTS, Unit::known("{page}"), help, labels))
         };
         Self { anonymous: of("anonymous"), file: of("file") }
     }
 
-    fn publish(&self, anonymous: Option<u64>, file: Option<u64>) {
-        put(&self.anonymous, anonymous.map(|pages| pages as f64));
-        put(&self.file, file.map(|pages| pages as f64));
+    fn publish(&mut self, anonymous: Option<u64>, file: Option<u64>) {
+        self.anonymous.put(anonymous.map(|pages| pages as f64));
+        self.file.put(file.map(|pages| pages as f64));
     }
 }
 
@@ -376,9 +426,9 @@ impl Refaults {
 #[derive(Debug)]
 struct Throttling {
     source: Source<GroupCpu>,
-    periods: Gauge,
-    throttled: Gauge,
-    time: Gauge,
+    periods: Told,
+    throttled: Told,
+    time: Told,
 }
 
 #[cfg(target_os = "linux")]
@@ -389,32 +439,32 @@ impl Throttling {
         let period = Unit::known("{period}");
         Some(Self {
             source,
-            periods: meter.counter(
+            periods: Told::new(meter.counter(
                 semconv::CPU_PERIODS,
                 period.clone(),
                 "Periods in which the own group ran under a CPU quota.",
                 [],
-            ),
-            throttled: meter.counter(
+            )),
+            throttled: Told::new(meter.counter(
                 semconv::CPU_THROTTLED_PERIODS,
                 period,
                 "Periods in which the own group used up its CPU quota.",
                 [],
-            ),
-            time: meter.counter(
+            )),
+            time: Told::new(meter.counter(
                 semconv::CPU_THROTTLED_TIME,
                 Unit::SECONDS,
                 "How long threads of the own group were kept from running by its CPU quota.",
                 [],
-            ),
+            )),
         })
     }
 
-    fn read(&mut self, look: &Look, age: Age) -> Result<(), Failure> {
-        let stat = self.source.read(look, age)?;
-        put(&self.periods, stat.periods.map(|count| count as f64));
-        put(&self.throttled, stat.throttled.map(|count| count as f64));
-        put(&self.time, stat.throttled_time);
+    fn read(&mut self, look: &Look) -> Result<(), Failure> {
+        let stat = self.source.read(look, Age::Now)?;
+        self.periods.put(stat.periods.map(|count| count as f64));
+        self.throttled.put(stat.throttled.map(|count| count as f64));
+        self.time.put(stat.throttled_time);
         Ok(())
     }
 }
@@ -570,6 +620,33 @@ mod tests {
         alarm.hear(rustix::event::PollFlags::ERR);
         sampler.glance().unwrap();
         assert_eq!(value(&registry, ours), Some(0.4));
+    }
+
+    #[test]
+    fn while_the_kernel_would_wake_us_waiting_for_memory_has_a_turn() {
+        let (fake, own) = machine("pressure-quiet");
+        for file in [fake.0.join("pressure/memory"), own.join("memory.pressure")] {
+            fs::write(file, psi(0.0, 5_000_000)).unwrap();
+        }
+        let procfs = Procfs::with(&fake.0, Duration::ZERO, Duration::from_secs(3600));
+        let origin = Origin { procfs: Some(procfs) };
+        let (mut sampler, registry) = started(Pressure { origin, parts: None });
+        sampler.sample().unwrap();
+        let told = alarm::wakeups(&mut Meter::new(registry.clone()), "test");
+        let watched = fake.0.join("watched");
+        fs::write(&watched, "").unwrap();
+        let alarm = Arc::new(Alarm::events([&watched].into_iter(), &told).unwrap());
+        sampler.parts.as_mut().unwrap().alarm = Some((alarm.clone(), 0));
+        let ours = r#"highwater.pressure.avg10{level="cgroup", resource="memory", stall="some"}"#;
+        let mut after = |avg10| {
+            fs::write(own.join("memory.pressure"), psi(avg10, 6_000_000)).unwrap();
+            sampler.sample().unwrap();
+            value(&registry, ours)
+        };
+        assert_eq!(after(3.0), Some(0.0), "too little to be woken for");
+        alarm.hear(rustix::event::PollFlags::IN);
+        assert_eq!(after(40.0), Some(0.4));
+        assert_eq!(after(20.0), Some(0.2), "it is not over");
     }
 
     #[test]

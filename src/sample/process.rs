@@ -16,9 +16,9 @@ use crate::{registry::Kind, semconv};
 ///
 /// Resident, anonymous, virtual and swapped memory, the high-water mark, CPU time, threads, open
 /// descriptors and their limit, page faults, uptime, and how near the control group is to the
-/// threads it allows. On Linux from `/proc/self/stat`, about 10 µs a tick; anonymous and swapped
-/// memory and the high-water mark (`status`), limits, and the group's threads are read every five
-/// seconds. Before Linux 6.2 descriptors have to be listed, about a
+/// threads it allows. On Linux from `/proc/self/stat`, about 30 µs a tick; anonymous and swapped
+/// memory and the high-water mark (`status`), open descriptors, limits, and the group's threads are
+/// read every five seconds. Before Linux 6.2 descriptors have to be listed, about a
 /// microsecond for each, and are then counted the more rarely the more there are. Elsewhere
 /// through `sysinfo`, which knows memory, CPU time (without `cpu.mode`) and uptime.
 ///
@@ -93,7 +93,7 @@ impl Sampler for Process {
     }
 
     fn sample(&mut self) -> Result<(), Failure> {
-        let (Some(backend), Some(fields)) = (&mut self.backend, &self.fields) else {
+        let (Some(backend), Some(fields)) = (&mut self.backend, &mut self.fields) else {
             return Ok(());
         };
         let reading = match backend {
@@ -106,7 +106,7 @@ impl Sampler for Process {
             }
             Backend::Portable(portable) => portable.process()?,
         };
-        fields.publish(&reading);
+        fields.publish(reading);
         Ok(())
     }
 }

@@ -31,7 +31,7 @@ use super::{
     group::{GroupReading, GroupWalls, Located},
     parse::{
         LoadAverage, Malformed, MemInfo, ProcessLimits, ProcessStat, ProcessStatus, VmStat,
-        virtual_pages,
+        cgroup::GroupMemory, virtual_pages,
     },
     resident::Region,
 };
@@ -54,11 +54,11 @@ const LONGEST: usize = 1 << 20;
 pub(super) enum Turn {
     /// What happened to the whole machine's memory.
     Host,
-    /// This process in detail, and how busy the machine is.
+    /// This process in detail, its limits, and how busy the machine is.
     Process,
-    /// The limits of this process, and what the group around it could give back.
-    Limits,
-    /// What the next one could: the root of all, mostly, which has the most to add up.
+    /// What the own group and the one around it could give back; waiting for memory nobody told of.
+    Groups,
+    /// What the next one could, and the machine: the root of all, mostly, is both.
     Outer,
     /// Other groups' limits and what happens to them; waiting for anything but memory.
     Around,
@@ -67,8 +67,8 @@ pub(super) enum Turn {
 impl Turn {
     /// Of what is asked of each level, by how far out it is.
     pub(super) fn of_level(depth: usize) -> Self {
-        match depth % 3 {
-            1 => Self::Limits,
+        match depth % 4 {
+            0 | 1 => Self::Groups,
             2 => Self::Outer,
             _ => Self::Around,
         }
@@ -113,8 +113,12 @@ impl Look {
         Self { now: Instant::now(), process: std::process::id(), pace: None }
     }
 
+    pub(super) fn now(&self) -> Instant {
+        self.now
+    }
+
     /// Whether a reading of this moment is handed out again.
-    fn accepts(&self, at: Instant, age: Age) -> bool {
+    pub(super) fn accepts(&self, at: Instant, age: Age) -> bool {
         let Some(pace) = self.pace else { return age == Age::Any };
         match age {
             Age::Now => false,
@@ -285,6 +289,11 @@ impl<T: Copy> Source<T> {
         }
     }
 
+    /// What would be handed out, however old.
+    fn last(&self) -> Option<T> {
+        self.last.map(|(.., value)| value)
+    }
+
     /// When what would be handed out was read.
     pub(super) fn read_at(&self) -> Option<Instant> {
         self.last.map(|(at, ..)| at)
@@ -410,17 +419,27 @@ impl Procfs {
     /// Soft limits of this process. Not asked of the kernel by a call: a filter of calls may
     /// refuse that, and `rustix` has no answer for it.
     pub(super) fn process_limits(&self, look: &Look) -> Result<ProcessLimits, Failure> {
-        let limits = self.process_limits.lock().read_if_any(look, Age::Since(Turn::Limits))?;
+        let limits = self.process_limits.lock().read_if_any(look, Age::Since(Turn::Process))?;
         Ok(limits.unwrap_or_default())
     }
 
+    /// As of the last turn while less than half of the machine is in use.
     pub(super) fn meminfo(&self, look: &Look) -> Result<MemInfo, Failure> {
-        self.meminfo.lock().read(look, Age::Fresh)
+        let mut meminfo = self.meminfo.lock();
+        let age = age_of(&meminfo);
+        meminfo.read(look, age)
     }
 
-    /// The same where it may be hidden: `subset=pid` shows processes and their groups only.
-    pub(super) fn meminfo_if_any(&self, look: &Look) -> Result<Option<MemInfo>, Failure> {
-        self.meminfo.lock().read_if_any(look, Age::Fresh)
+    /// The same where it may be hidden: `subset=pid` shows processes and their groups only. No older
+    /// than this tick if it is a `wall`.
+    pub(super) fn meminfo_if_any(
+        &self,
+        look: &Look,
+        wall: bool,
+    ) -> Result<Option<MemInfo>, Failure> {
+        let mut meminfo = self.meminfo.lock();
+        let age = if wall { Age::Fresh } else { age_of(&meminfo) };
+        meminfo.read_if_any(look, age)
     }
 
     pub(super) fn vmstat(&self, look: &Look) -> Result<Option<VmStat>, Failure> {
@@ -445,9 +464,9 @@ impl Procfs {
     }
 
     /// See [`GroupWalls::locate`].
-    pub(super) fn locate_groups(&self) -> (usize, u64) {
+    pub(super) fn locate_groups(&self, look: &Look) -> (usize, u64) {
         let rare = if self.pace.fresh.is_zero() { self.pace.fresh } else { RARE };
-        self.groups.lock().locate(&self.root, rare)
+        self.groups.lock().locate(&self.root, look.now, rare)
     }
 
     /// See [`GroupWalls::read`].
@@ -458,6 +477,11 @@ impl Procfs {
         into: &mut Vec<GroupReading>,
     ) -> Result<(), Failure> {
         self.groups.lock().read(look, cheap, into)
+    }
+
+    /// See [`GroupWalls::own`].
+    pub(super) fn own_group(&self, look: &Look) -> Result<Option<GroupMemory>, Failure> {
+        self.groups.lock().own(look)
     }
 
     /// See [`GroupWalls::places`].
@@ -481,13 +505,20 @@ impl Procfs {
     }
 }
 
+fn age_of(meminfo: &Source<MemInfo>) -> Age {
+    let far = meminfo.last().is_some_and(|info| info.used() < info.total / 2);
+    if far { Age::Since(Turn::Outer) } else { Age::Fresh }
+}
+
 /// `/proc/self/fd`.
 #[derive(Debug)]
 struct Descriptors {
     path: PathBuf,
     /// With the process that opened it.
     folder: Option<(u32, File)>,
-    /// How many there were, and when to count again.
+    /// How many the folder had, and when.
+    told: Option<(Instant, u64)>,
+    /// How many were listed, and when to list them again.
     listed: Option<(u64, Instant)>,
 }
 
@@ -496,17 +527,24 @@ const PAUSE_PER_DESCRIPTOR: Duration = Duration::from_millis(1);
 
 impl Descriptors {
     fn of(path: PathBuf) -> Self {
-        Self { path, folder: None, listed: None }
+        Self { path, folder: None, told: None, listed: None }
     }
 
     fn count(&mut self, look: &Look) -> Option<u64> {
+        if let Some((at, count)) = self.told
+            && self.folder.as_ref().is_some_and(|(owner, _)| *owner == look.process)
+            && look.accepts(at, Age::Since(Turn::Process))
+        {
+            return Some(count);
+        }
         if self.folder.as_ref().is_none_or(|(owner, _)| *owner != look.process) {
             self.folder = File::open(&self.path).ok().map(|folder| (look.process, folder));
         }
         // Since Linux 6.2 the folder's size is their number, before it was zero.
         let known = self.folder.as_ref().and_then(|(_, folder)| folder.metadata().ok());
-        let known = known.map(|folder| folder.len());
-        known.filter(|count| *count > 0).or_else(|| self.list(look.now))
+        let known = known.map(|folder| folder.len()).filter(|count| *count > 0);
+        self.told = known.map(|count| (look.now, count));
+        known.or_else(|| self.list(look.now))
     }
 
     fn list(&mut self, now: Instant) -> Option<u64> {
@@ -578,7 +616,7 @@ pub(super) mod tests {
     #[test]
     fn each_tick_has_a_turn_of_its_own() {
         let pace = Pace { fresh: FRESH, slow: SLOW, origin: Instant::now() };
-        let turns = [Turn::Host, Turn::Process, Turn::Limits, Turn::Outer, Turn::Around];
+        let turns = [Turn::Host, Turn::Process, Turn::Groups, Turn::Outer, Turn::Around];
         let begin = |from: u64, to: u64| {
             let at = |ms: u64| pace.origin + Duration::from_millis(ms);
             let begins = |turn: &&Turn| pace.begun(**turn, at(from)) != pace.begun(**turn, at(to));
@@ -632,6 +670,24 @@ pub(super) mod tests {
         tell(100, 110);
         let always = Procfs::at(&fake.0, Duration::ZERO);
         assert_eq!(always.resident(&always.look()).unwrap(), Some(100 * page));
+    }
+
+    #[test]
+    fn the_machine_is_read_in_its_turn_while_half_of_it_is_free() {
+        let fake = Fake::new("machine");
+        let procfs = Procfs::with(&fake.0, Duration::ZERO, Duration::from_secs(3600));
+        let tell = |free: u64| {
+            fake.write("meminfo", format!("MemTotal: 10 kB\nMemFree: {free} kB\n").as_bytes());
+        };
+        let free = || procfs.meminfo(&procfs.look()).unwrap().free / 1024;
+        tell(9);
+        assert_eq!(free(), 9);
+        tell(4);
+        assert_eq!(free(), 9);
+        let as_a_wall = procfs.meminfo_if_any(&procfs.look(), true).unwrap();
+        assert_eq!(as_a_wall.map(|info| info.free / 1024), Some(4));
+        tell(8);
+        assert_eq!(free(), 8, "less than half was free");
     }
 
     #[test]

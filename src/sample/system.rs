@@ -13,8 +13,8 @@ use crate::{registry::Kind, semconv};
 ///
 /// Memory by state, what is available, swap in use and its traffic, page faults, load. In a
 /// container these are the *host's* numbers; what binds this process is
-/// [`memory`](super::memory())'s to tell. On Linux from `/proc/meminfo`, `vmstat` and `loadavg`,
-/// about 15 µs a tick; events and load are read every five seconds. Elsewhere through `sysinfo`,
+/// [`memory`](super::memory())'s to tell. On Linux from `/proc/meminfo`, `vmstat` and `loadavg`, read
+/// every five seconds; memory at every tick once half of it is in use. Elsewhere through `sysinfo`,
 /// which knows memory, swap use and load.
 ///
 /// ```
@@ -67,7 +67,7 @@ impl Sampler for System {
     }
 
     fn sample(&mut self) -> Result<(), Failure> {
-        let (Some(backend), Some(fields)) = (&mut self.backend, &self.fields) else {
+        let (Some(backend), Some(fields)) = (&mut self.backend, &mut self.fields) else {
             return Ok(());
         };
         let reading = match backend {
@@ -75,7 +75,7 @@ impl Sampler for System {
             Backend::Linux(procfs) => read(procfs)?,
             Backend::Portable(portable) => portable.system()?,
         };
-        fields.publish(&reading);
+        fields.publish(reading);
         Ok(())
     }
 }

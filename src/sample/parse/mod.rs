@@ -41,6 +41,15 @@ fn number(word: &[u8]) -> Option<u64> {
 
 /// Digits, and perhaps a point among them: no sign, no exponent, no "inf".
 fn decimal(word: &[u8]) -> Option<f64> {
+    let point = word.iter().position(|byte| *byte == b'.').unwrap_or(word.len());
+    let (whole, rest) = word.split_at(point);
+    let places = rest.get(1..).unwrap_or_default();
+    // Both exact, so their quotient is what the text says.
+    const EXACT: [f64; 5] = [1.0, 1e1, 1e2, 1e3, 1e4];
+    if let Some(scale) = EXACT.get(places.len()).filter(|_| (1..=11).contains(&whole.len())) {
+        let places = if rest.is_empty() { 0 } else { number(places)? };
+        return Some((number(whole)? as f64 * scale + places as f64) / scale);
+    }
     let plain = word.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
     let text = std::str::from_utf8(word).ok()?;
     text.parse().ok().filter(|value: &f64| plain && value.is_finite())
