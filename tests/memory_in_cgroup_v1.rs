@@ -361,3 +361,140 @@ fn the_address_space_is_a_wall_where_it_is_limited() {
         + &String::from_utf8_lossy(&outcome.stderr);
     assert!(outcome.status.success(), "{said}");
 }
+
+/// A file that the machine swaps to; no longer, in the end.
+struct SwapFile(PathBuf);
+
+impl SwapFile {
+    /// If this machine grants it.
+    fn switch_on(bytes: usize) -> Result<Self, String> {
+        let name = format!("highwater-{}-swap", std::process::id());
+        let file = Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
+        let mut writer = fs::File::create(&file.0).map_err(|why| why.to_string())?;
+        // With holes in it it would be refused.
+        for _ in 0..bytes / MIB {
+            writer.write_all(&[0; MIB]).map_err(|why| why.to_string())?;
+        }
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(&file.0, mode).map_err(|why| why.to_string())?;
+        for command in ["mkswap", "swapon"] {
+            let outcome = Command::new(command).arg(&file.0).output();
+            let outcome = outcome.map_err(|why| format!("{command}: {why}"))?;
+            if !outcome.status.success() {
+                return Err(format!("{command}: {}", String::from_utf8_lossy(&outcome.stderr)));
+            }
+        }
+        Ok(file)
+    }
+}
+
+impl Drop for SwapFile {
+    fn drop(&mut self) {
+        let _ = Command::new("swapoff").arg(&self.0).output();
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// The built-in samplers, nothing of which is older than this.
+fn all_eyes() -> Eyes {
+    Eyes(Sampling::new(sample::harness::samplers(Duration::from_millis(50))))
+}
+
+impl Eyes {
+    /// A value by its whole name, after a tick that reads everything.
+    fn read(&mut self, series: &str) -> f64 {
+        sleep(Duration::from_millis(60));
+        self.0.tick();
+        self.0.value(series).unwrap_or_else(|| panic!("{series} is absent: {:?}", self.0))
+    }
+}
+
+/// Bytes, from a line such as `VmSwap: 12 kB`.
+fn kernel_says(file: &str, name: &str) -> f64 {
+    let text = fs::read_to_string(file).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim_matches([':', ' ', '\t']).split(' ').next().unwrap().parse::<f64>().unwrap() * 1024.0
+}
+
+#[test]
+fn swap_is_what_the_kernel_says() {
+    const TEST: &str = "swap_is_what_the_kernel_says";
+    let _file = match env::var(INSIDE).is_err().then(|| SwapFile::switch_on(256 * MIB)) {
+        Some(Err(why)) => {
+            println!("SKIPPED {TEST}: this machine lets nobody swap to a file: {why}");
+            return;
+        }
+        Some(Ok(file)) => Some(file),
+        None => None,
+    };
+    in_group(TEST, 64 * MIB, |_| {
+        const OUT: &str = r#"system.paging.operations{system.paging.direction="out"}"#;
+        const OWN: &str = "highwater.process.memory.swap{}";
+        const USED: &str = r#"system.paging.usage{system.paging.state="used"}"#;
+        let mut eyes = all_eyes();
+        let (before, out) = (eyes.read(OWN), eyes.read(OUT));
+        // Twice the limit: half of it cannot stay.
+        let held = hold(128 * MIB);
+        let own = eyes.read(OWN);
+        let truth = kernel_says("/proc/self/status", "VmSwap");
+        assert!(own > before + (56 * MIB) as f64, "{before} {own}");
+        assert!((own - truth).abs() < (4 * MIB) as f64, "{own} {truth}");
+        assert!(eyes.read(OUT) - out >= 56.0 * MIB as f64 / 4096.0);
+        let used = eyes.read(USED);
+        let [all, free] = ["SwapTotal", "SwapFree"].map(|name| kernel_says("/proc/meminfo", name));
+        assert!((used - (all - free)).abs() < (16 * MIB) as f64, "{used} {all} {free}");
+        assert!(used >= own);
+        drop(held);
+        assert!(eyes.read(OWN) < own / 2.0);
+    });
+}
+
+/// The figures of waiting lie between what the kernel says before and after.
+#[test]
+fn waiting_is_what_the_kernel_says() {
+    const TEST: &str = "waiting_is_what_the_kernel_says";
+    const FILE: &str = "/proc/pressure/memory";
+    if !Path::new(FILE).exists() {
+        println!("SKIPPED {TEST}: a kernel without PSI");
+        return;
+    }
+    in_group(TEST, 48 * MIB, |_| {
+        let total = |line: &str| -> f64 {
+            let text = fs::read_to_string(FILE).unwrap();
+            let line = text.lines().find(|of| of.starts_with(line)).unwrap().to_owned();
+            let (_, total) = line.split_once("total=").unwrap();
+            total.trim().parse::<f64>().unwrap() / 1e6
+        };
+        let mut eyes = all_eyes();
+        let series = |stall: &str| {
+            format!(
+                r#"highwater.pressure.time{{level="host", resource="memory", stall="{stall}"}}"#
+            )
+        };
+        let check = |eyes: &mut Eyes| {
+            for stall in ["some", "full"] {
+                let before = total(stall);
+                let seen = eyes.read(&series(stall));
+                let after = total(stall);
+                assert!(before <= seen && seen <= after, "{stall}: {before} {seen} {after}");
+            }
+            eyes.read(&series("some"))
+        };
+        let calm = check(&mut eyes);
+        // It reads more than the group can keep: pages are given up and read back.
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("waiting_is");
+        fill_cache(&path, 200 * MIB);
+        let file = fs::File::open(&path).unwrap();
+        let mut buffer = vec![0; MIB];
+        let start = Instant::now();
+        let mut pressed = calm;
+        while pressed <= calm && start.elapsed() < Duration::from_secs(60) {
+            for at in 0..200 {
+                file.read_at(&mut buffer, at * MIB as u64).unwrap();
+            }
+            pressed = check(&mut eyes);
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(pressed > calm, "nobody waited for memory in a minute");
+    });
+}

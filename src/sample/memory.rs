@@ -21,13 +21,14 @@ use super::{
 #[cfg(target_os = "linux")]
 use super::{
     alarm::{self, Alarm, Alarms},
+    aside::Aside,
     cgroup::Version,
     group::{GroupReading, Located, group_level},
     procfs::{Age, Look, Procfs, Turn},
     resident::{Region, Resident},
 };
 #[cfg(target_os = "linux")]
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
 use crate::{instrument::Gauge, name::Unit, semconv};
 
 /// Above this share of the host's memory in our hands the host is a wall of ours.
@@ -294,8 +295,8 @@ struct Groups {
 struct Guards {
     alarms: Alarms,
     threshold: Gauge,
-    /// Of v1: the group, the limit its marks are shares of, and them.
-    marks: Vec<(PathBuf, Option<u64>, Option<Arc<Alarm>>)>,
+    /// Of v1.
+    marks: Vec<Marks>,
     /// Held, so that they stay armed.
     _others: Vec<Arc<Alarm>>,
 }
@@ -326,7 +327,7 @@ impl Guards {
         }
         Self {
             threshold: told(meter, "threshold"),
-            marks: places.iter().filter_map(v1).map(|folder| (folder, None, None)).collect(),
+            marks: places.iter().filter_map(v1).map(Marks::of).collect(),
             alarms,
             _others: others,
         }
@@ -334,22 +335,10 @@ impl Guards {
 
     /// Limits are resized live.
     fn follow(&mut self, readings: &[GroupReading]) {
-        for ((folder, known, alarm), reading) in self.marks.iter_mut().zip(readings) {
-            if *known == reading.memory.limit {
-                continue;
+        for (marks, reading) in self.marks.iter_mut().zip(readings) {
+            if marks.limit != reading.memory.limit {
+                marks.move_to(reading.memory.limit, &self.alarms, &self.threshold);
             }
-            *known = reading.memory.limit;
-            let marks =
-                |limit: u64| MARKS.into_iter().map(move |mark| (mark * limit as f64) as u64);
-            let new = known.map(|limit| Alarm::thresholds(folder, marks(limit), &self.threshold));
-            *alarm = match new {
-                Some(Ok(new)) => Some(self.alarms.arm(new)),
-                Some(Err(why)) => {
-                    log::info!("highwater: polls memory, not woken by thresholds: {why}");
-                    None
-                }
-                None => None,
-            };
         }
     }
 
@@ -361,11 +350,61 @@ impl Guards {
             return false;
         }
         let marks = self.marks.get(level / 2).zip(readings.get(level / 2));
-        marks.is_some_and(|((_, limit, alarm), reading)| {
+        marks.is_some_and(|(marks, reading)| {
+            let limit = marks.limit;
             let far = limit.is_some_and(|limit| (reading.charged as f64) < MARKS[0] * limit as f64);
-            far && *limit == reading.memory.limit
-                && alarm.as_ref().is_some_and(|alarm| alarm.is_live())
+            far && limit == reading.memory.limit && marks.are_armed()
         })
+    }
+}
+
+/// Of one v1 group.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Marks {
+    group: PathBuf,
+    /// What they are shares of.
+    limit: Option<u64>,
+    armed: Arc<Mutex<Option<Arc<Alarm>>>>,
+    aside: Aside,
+}
+
+#[cfg(target_os = "linux")]
+impl Marks {
+    fn of(group: PathBuf) -> Self {
+        Self { group, limit: None, armed: Arc::default(), aside: Aside::default() }
+    }
+
+    fn are_armed(&self) -> bool {
+        let armed = self.armed.lock();
+        armed.as_ref().is_some_and(|alarm| alarm.is_live())
+    }
+
+    /// For each the kernel waits until all cores have gone round, some ten milliseconds: not on this
+    /// thread, just when a limit was lowered. Until they are armed it polls.
+    fn move_to(&mut self, limit: Option<u64>, alarms: &Alarms, told: &Gauge) {
+        if self.aside.is_busy() {
+            return;
+        }
+        *self.armed.lock() = None;
+        let Some(bytes) = limit else {
+            self.limit = None;
+            return;
+        };
+        let (group, armed) = (self.group.clone(), self.armed.clone());
+        let (alarms, told) = (alarms.clone(), told.clone());
+        let work = move || {
+            let marks = MARKS.into_iter().map(|mark| (mark * bytes as f64) as u64);
+            match Alarm::thresholds(&group, marks, &told) {
+                Ok(new) => *armed.lock() = Some(alarms.arm(new)),
+                Err(why) => {
+                    log::info!("highwater: polls memory, not woken by thresholds: {why}");
+                }
+            }
+        };
+        if self.aside.run("highwater-marks", work) {
+            self.limit = limit;
+        }
     }
 }
 

@@ -299,6 +299,9 @@ fn a_group_full_of_cache_is_looked_at_though_its_marks_are_armed() {
     };
     charge(60, 40);
     let (mut sampler, registry) = started(over(&fake.0));
+    while !sampler.state.as_ref().unwrap().groups.guards.marks[0].are_armed() {
+        std::thread::yield_now();
+    }
     sampler.sample().unwrap();
     assert_eq!(value(&registry, r#"highwater.memory.wakeups{source="threshold"}"#), Some(0.0));
     assert_eq!(sampler.next_glance(), None, "the kernel tells when it is half full");
