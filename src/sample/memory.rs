@@ -297,6 +297,8 @@ struct Guards {
     threshold: Gauge,
     /// Of v1.
     marks: Vec<Marks>,
+    /// Whether they were armed once.
+    begun: bool,
     /// Held, so that they stay armed.
     _others: Vec<Arc<Alarm>>,
 }
@@ -328,6 +330,7 @@ impl Guards {
         Self {
             threshold: told(meter, "threshold"),
             marks: places.iter().filter_map(v1).map(Marks::of).collect(),
+            begun: false,
             alarms,
             _others: others,
         }
@@ -337,9 +340,10 @@ impl Guards {
     fn follow(&mut self, readings: &[GroupReading]) {
         for (marks, reading) in self.marks.iter_mut().zip(readings) {
             if marks.limit != reading.memory.limit {
-                marks.move_to(reading.memory.limit, &self.alarms, &self.threshold);
+                marks.move_to(reading.memory.limit, &self.alarms, &self.threshold, self.begun);
             }
         }
+        self.begun = true;
     }
 
     /// Whether the kernel wakes us before this level is in danger. It counts all that is charged:
@@ -381,8 +385,8 @@ impl Marks {
     }
 
     /// For each the kernel waits until all cores have gone round, some ten milliseconds: not on this
-    /// thread, just when a limit was lowered. Until they are armed it polls.
-    fn move_to(&mut self, limit: Option<u64>, alarms: &Alarms, told: &Gauge) {
+    /// thread (`aside`) where a limit was lowered just now. Until they are armed it polls.
+    fn move_to(&mut self, limit: Option<u64>, alarms: &Alarms, told: &Gauge, aside: bool) {
         if self.aside.is_busy() {
             return;
         }
@@ -402,7 +406,10 @@ impl Marks {
                 }
             }
         };
-        if self.aside.run("highwater-marks", work) {
+        if !aside {
+            work();
+            self.limit = limit;
+        } else if self.aside.run("highwater-marks", work) {
             self.limit = limit;
         }
     }
