@@ -390,7 +390,14 @@ impl SwapFile {
 
 impl Drop for SwapFile {
     fn drop(&mut self) {
-        let _ = Command::new("swapoff").arg(&self.0).output();
+        // The whole machine swaps to it: what is another group's cannot come back while that is full.
+        for _ in 0..300 {
+            let outcome = Command::new("swapoff").arg(&self.0).output();
+            if outcome.is_ok_and(|outcome| outcome.status.success()) {
+                break;
+            }
+            sleep(Duration::from_millis(100));
+        }
         let _ = fs::remove_file(&self.0);
     }
 }

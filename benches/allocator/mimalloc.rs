@@ -45,14 +45,14 @@ fn attribution_over_mimalloc_is_exact() {
             let owner = random(&mut state) % COMPONENTS.len();
             let size = size(&mut state);
             let taken = slot.lock().unwrap().take();
-            let block = match taken {
+            let block = match (taken, size % 3) {
                 // Freed by a thread, and in a scope, that may be another's.
-                Some(block) if size % 3 == 0 => {
+                (Some(block), 0) => {
                     let _scope = components[owner].enter();
                     drop(block);
                     continue;
                 }
-                Some(mut block) if size % 3 == 1 => {
+                (Some(mut block), 1) => {
                     // Its owner's, or a block that moves would be whose scope it is.
                     let _scope = components[block.owner].enter();
                     block.bytes.reserve_exact(size);
