@@ -233,7 +233,7 @@ impl Set {
             labels.chain(text).fold((query, rows), |(query, rows), (key, value)| {
                 (query.label(key, value), rows.label(key, value))
             });
-        KnownQuery(Arc::new(Known { query: query.build(), rows: rows.into() }))
+        KnownQuery(Arc::new(Known { query: query.build(), rows: Arc::new(rows.into()) }))
     }
 }
 
@@ -261,10 +261,15 @@ pub struct KnownQuery(Arc<Known>);
 
 struct Known {
     query: Query,
-    rows: Lazy<Histogram>,
+    rows: Arc<Lazy<Histogram>>,
 }
 
 impl KnownQuery {
+    /// The same with a count of references of its own.
+    fn apart(&self) -> Self {
+        Self(Arc::new(Known { query: self.0.query.clone(), rows: self.0.rows.clone() }))
+    }
+
     /// Its timer.
     #[inline]
     pub fn query(&self) -> &Query {
@@ -313,7 +318,9 @@ impl Table {
     #[cold]
     fn insert(&self, at: usize, set: &Set, sql: &str) -> KnownQuery {
         // Not while the table is borrowed: resolving may log, and the logger may query.
-        let known = set.resolve(sql);
+        // Each thread's own: its clones come and go with the calls, and two cores that count in one
+        // place wait for each other.
+        let known = set.resolve(sql).apart();
         let entry = Some(Entry { set: set.id, text: sql.into(), known: known.clone() });
         let old = self.0.try_borrow_mut().ok().and_then(|mut slots| {
             if slots.is_empty() {

@@ -2,8 +2,9 @@
 //! none.
 //!
 //! Two sides. The callers' side times: each wait for a connection, each use of one. The tick's
-//! side asks the pool once a tick what it holds ([`State`]). An acquisition that need not wait
-//! costs two readings of the clock and a record; who has to wait is counted as pending as well.
+//! side asks the pool once a tick what it holds ([`State`]). An acquisition and a use cost two readings
+//! of the clock and a record each, and no allocation; nothing in them is written by two threads. Who
+//! has to wait is counted as pending as well.
 //!
 //! | metric | instrument, unit | attributes besides the pool's name |
 //! |---|---|---|
@@ -31,19 +32,23 @@
 
 use std::{
     fmt,
-    future::{Future, poll_fn},
-    pin::pin,
-    time::{Duration, Instant},
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
+use pin_project_lite::pin_project;
+
+use super::since::Since;
 use crate::{
     front::{InstrumentBuilder, Lazy},
     handle::Highwater,
-    instrument::{Counter, Gauge, Histogram},
+    instrument::{Counter, CounterCore, Gauge, Histogram, UpDownCore},
     name::Unit,
     sample::{Failure, Meter, Sampler},
     semconv,
-    sync::{Arc, AtomicU64, Ordering},
+    sync::Arc,
 };
 
 const CONNECTIONS: Unit = Unit::known("{connection}");
@@ -165,12 +170,13 @@ pub struct Pool(Arc<Core>);
 struct Core {
     name: String,
     /// Who waits through us.
-    waiting: AtomicU64,
+    waiting: UpDownCore,
     wait_time: Histogram,
     use_time: Histogram,
-    /// Nanoseconds that all waits and all uses took.
-    waited: AtomicU64,
-    held: AtomicU64,
+    /// Nanoseconds that all waits and all uses took; not read off the histograms, which only the
+    /// tick's thread folds.
+    waited: CounterCore,
+    held: CounterCore,
     timeouts: Counter,
     abandoned: Counter,
     // What not every pool has is a series only once it occurs.
@@ -195,7 +201,7 @@ impl Pool {
         };
         let pool = Self(Arc::new(Core {
             name: name.to_owned(),
-            waiting: AtomicU64::new(0),
+            waiting: UpDownCore::new(),
             wait_time: time(
                 semconv::DB_CLIENT_CONNECTION_WAIT_TIME,
                 "How long it took to get a connection.",
@@ -206,8 +212,8 @@ impl Pool {
                 "How long a connection was held.",
             )
             .build(),
-            waited: AtomicU64::new(0),
-            held: AtomicU64::new(0),
+            waited: CounterCore::new(),
+            held: CounterCore::new(),
             timeouts: count(
                 semconv::DB_CLIENT_CONNECTION_TIMEOUTS,
                 Unit::known("{timeout}"),
@@ -247,24 +253,14 @@ impl Pool {
     ///
     /// # Errors
     /// Those of `acquire`; `refusal` says how they are counted.
-    pub async fn acquire<C, E>(
+    pub fn acquire<C, E>(
         &self,
         acquire: impl Future<Output = Result<C, E>>,
         refusal: impl FnOnce(&E) -> Refusal,
-    ) -> Result<C, E> {
-        let mut acquire = pin!(acquire);
-        let mut waiting = None;
-        let begun = Instant::now();
-        let got = poll_fn(|cx| {
-            let polled = acquire.as_mut().poll(cx);
-            if polled.is_pending() && waiting.is_none() {
-                waiting = Some(Waiting::begin(&self.0));
-            }
-            polled
-        })
-        .await;
-        waiting.into_iter().for_each(Waiting::end);
-        self.conclude(begun, got, refusal)
+    ) -> impl Future<Output = Result<C, E>> {
+        // Not an `async fn`: that would keep `acquire` twice, as what it was given and as what it
+        // polls, and an acquisition may be kilobytes of state.
+        Acquiring { waiting: None, acquire, refusal: Some(refusal), core: &self.0, begun: None }
     }
 
     /// The same for a pool that blocks its caller.
@@ -276,41 +272,25 @@ impl Pool {
         acquire: impl FnOnce() -> Result<C, E>,
         refusal: impl FnOnce(&E) -> Refusal,
     ) -> Result<C, E> {
-        let begun = Instant::now();
+        let begun = Since::now();
         let waiting = Waiting::begin(&self.0);
         let got = acquire();
         waiting.end();
-        self.conclude(begun, got, refusal)
-    }
-
-    fn conclude<C, E>(
-        &self,
-        begun: Instant,
-        got: Result<C, E>,
-        refusal: impl FnOnce(&E) -> Refusal,
-    ) -> Result<C, E> {
         match &got {
-            Ok(_) => self.waited(begun.elapsed()),
-            Err(error) => self.refused(refusal(error)),
+            Ok(_) => self.0.waited(begun.seconds()),
+            Err(error) => self.0.refused(refusal(error)),
         }
         got
     }
 
     /// A connection was got after this long; for pools with a hook of their own.
     pub fn waited(&self, elapsed: Duration) {
-        self.0.wait_time.record_duration(elapsed);
-        add(&self.0.waited, elapsed);
+        self.0.waited(elapsed.as_secs_f64());
     }
 
     /// There was no connection to be had; for pools with a hook of their own.
     pub fn refused(&self, refusal: Refusal) {
-        match refusal {
-            Refusal::Timeout => self.0.timeouts.increment(1),
-            Refusal::Error(error_type) => {
-                let failures = self.0.failures.clone().label(semconv::ERROR_TYPE, error_type);
-                failures.build().increment(1);
-            }
-        }
+        self.0.refused(refusal);
     }
 
     /// Opening a connection took this long.
@@ -320,13 +300,41 @@ impl Pool {
 
     /// A connection is in use until this is dropped.
     pub fn used(&self) -> Used {
-        Used { pool: self.clone(), since: Instant::now() }
+        Used { pool: self.clone(), since: Since::now() }
+    }
+
+    /// The same for who keeps the pool anyway.
+    #[cfg(feature = "sqlx")]
+    pub(super) fn using(&self) -> Using<'_> {
+        Using { core: &self.0, since: Since::now() }
     }
 
     /// A connection was held for this long; for pools with a hook of their own.
     pub fn held(&self, elapsed: Duration) {
-        self.0.use_time.record_duration(elapsed);
-        add(&self.0.held, elapsed);
+        self.0.held(elapsed.as_secs_f64());
+    }
+}
+
+impl Core {
+    fn waited(&self, seconds: f64) {
+        self.wait_time.record(seconds);
+        self.waited.increment(nanos(seconds));
+    }
+
+    fn held(&self, seconds: f64) {
+        self.use_time.record(seconds);
+        self.held.increment(nanos(seconds));
+    }
+
+    #[cold]
+    fn refused(&self, refusal: Refusal) {
+        match refusal {
+            Refusal::Timeout => self.timeouts.increment(1),
+            Refusal::Error(error_type) => {
+                let failures = self.failures.clone().label(semconv::ERROR_TYPE, error_type);
+                failures.build().increment(1);
+            }
+        }
     }
 }
 
@@ -336,9 +344,47 @@ impl fmt::Debug for Pool {
     }
 }
 
-fn add(sum: &AtomicU64, elapsed: Duration) {
-    let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
-    sum.fetch_add(nanos, Ordering::Relaxed);
+fn nanos(seconds: f64) -> u64 {
+    (seconds * 1e9) as u64
+}
+
+pin_project! {
+    /// A connection being got; from [`Pool::acquire`].
+    struct Acquiring<'a, F, R> {
+        waiting: Option<Waiting<'a>>,
+        #[pin]
+        acquire: F,
+        // `None` once it was asked.
+        refusal: Option<R>,
+        core: &'a Core,
+        // `None` before the first poll.
+        begun: Option<Since>,
+    }
+}
+
+impl<F, R, C, E> Future for Acquiring<'_, F, R>
+where
+    F: Future<Output = Result<C, E>>,
+    R: FnOnce(&E) -> Refusal,
+{
+    type Output = Result<C, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<C, E>> {
+        let this = self.project();
+        let begun = *this.begun.get_or_insert_with(Since::now);
+        let polled = this.acquire.poll(cx);
+        if polled.is_pending() && this.waiting.is_none() {
+            *this.waiting = Some(Waiting::begin(this.core));
+        }
+        let got = ready!(polled);
+        this.waiting.take().into_iter().for_each(Waiting::end);
+        match (&got, this.refusal.take()) {
+            (Ok(_), _) => this.core.waited(begun.seconds()),
+            (Err(error), Some(refusal)) => this.core.refused(refusal(error)),
+            (Err(_), None) => {}
+        }
+        Poll::Ready(got)
+    }
 }
 
 /// One that waits; dropped before its end, it gave up.
@@ -349,7 +395,7 @@ struct Waiting<'a> {
 
 impl<'a> Waiting<'a> {
     fn begin(core: &'a Core) -> Self {
-        core.waiting.fetch_add(1, Ordering::Relaxed);
+        core.waiting.add(1);
         Self { core, ended: false }
     }
 
@@ -360,7 +406,7 @@ impl<'a> Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.core.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.core.waiting.add(-1);
         if !self.ended {
             self.core.abandoned.increment(1);
         }
@@ -404,17 +450,17 @@ impl<M> Opening<M> {
         &self,
         opening: impl Future<Output = Result<C, E>>,
     ) -> Result<C, E> {
-        let begun = Instant::now();
+        let begun = Since::now();
         let opened = opening.await?;
-        self.create_time.record_duration(begun.elapsed());
+        self.create_time.record(begun.seconds());
         Ok(opened)
     }
 
     #[cfg(feature = "r2d2")]
     pub(super) fn open_blocking<C, E>(&self, open: impl FnOnce() -> Result<C, E>) -> Result<C, E> {
-        let begun = Instant::now();
+        let begun = Since::now();
         let opened = open()?;
-        self.create_time.record_duration(begun.elapsed());
+        self.create_time.record(begun.seconds());
         Ok(opened)
     }
 }
@@ -431,12 +477,27 @@ fn create_time(hw: &Highwater, pool: &str) -> InstrumentBuilder<Histogram> {
 #[derive(Debug)]
 pub struct Used {
     pool: Pool,
-    since: Instant,
+    since: Since,
 }
 
 impl Drop for Used {
     fn drop(&mut self) {
-        self.pool.held(self.since.elapsed());
+        self.pool.0.held(self.since.seconds());
+    }
+}
+
+/// A connection in use by who keeps its pool.
+#[cfg(feature = "sqlx")]
+#[must_use = "the connection counts as used until this is dropped"]
+pub(super) struct Using<'a> {
+    core: &'a Core,
+    since: Since,
+}
+
+#[cfg(feature = "sqlx")]
+impl Drop for Using<'_> {
+    fn drop(&mut self) {
+        self.core.held(self.since.seconds());
     }
 }
 
@@ -543,7 +604,8 @@ impl Sampler for Reader {
         let state = (self.state)().ok_or(Failure::Ended)?;
         let pending = match (state.pending, state.idle) {
             (Some(pending), _) => pending,
-            (None, 0) => self.pool.0.waiting.load(Ordering::Relaxed),
+            // Who began and ended on different threads may be read in part.
+            (None, 0) => u64::try_from(self.pool.0.waiting.total()).unwrap_or(0),
             (None, _) => 0,
         };
         gauges.used.set(state.used as f64);
@@ -552,7 +614,7 @@ impl Sampler for Reader {
         gauges.pending.set(pending as f64);
         gauges.waited_for.set(f64::from(pending > 0));
         let core = &self.pool.0;
-        let all = (core.waited.load(Ordering::Relaxed), core.held.load(Ordering::Relaxed));
+        let all = (core.waited.total(), core.held.total());
         let before = std::mem::replace(&mut self.before, all);
         let gained = (all.0.wrapping_sub(before.0), all.1.wrapping_sub(before.1));
         gauges.wait_share.set(wait_share(gained, pending, state.used));

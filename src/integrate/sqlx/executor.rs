@@ -14,7 +14,7 @@ use sqlx_core::{
 
 use super::{
     Connection, Pool,
-    stream::{One, Rows, generate, next},
+    stream::{Rows, generate, next, one},
 };
 use crate::front::KnownQuery;
 
@@ -80,7 +80,7 @@ where
         let pool = self.clone();
         Box::pin(generate(move |out| async move {
             let mut connection = pool.take().await?;
-            let _used = pool.0.meter.used();
+            let _using = pool.0.meter.using();
             let mut rows = pin!(Rows::of(connection.fetch_many(query), known));
             while let Some(step) = next(rows.as_mut()).await {
                 out.give(step?).await;
@@ -99,11 +99,14 @@ where
     {
         let (query, known) = self.look(query);
         let pool = self.clone();
-        Box::pin(async move {
+        // Made where it is to lie: it is kilobytes, mostly of what opening a connection would take,
+        // and `Box::pin` makes it on the stack and copies all of it.
+        let fetching = Box::write(Box::new_uninit(), async move {
             let mut connection = pool.take().await?;
-            let _used = pool.0.meter.used();
-            One::of(connection.fetch_optional(query), known).await
-        })
+            let _using = pool.0.meter.using();
+            one(connection.fetch_optional(query), &known).await
+        });
+        Box::into_pin(fetching)
     }
 
     fn prepare_with<'e>(
@@ -117,7 +120,7 @@ where
         let pool = self.clone();
         Box::pin(async move {
             let mut connection = pool.take().await?;
-            let _used = pool.0.meter.used();
+            let _using = pool.0.meter.using();
             connection.prepare_with(sql, parameters).await
         })
     }
@@ -156,7 +159,8 @@ where
         E: 'q + Execute<'q, DB>,
     {
         let (query, known) = self.pool.look(query);
-        Box::pin(One::of(self.raw().fetch_optional(query), known))
+        let row = self.raw().fetch_optional(query);
+        Box::pin(async move { one(row, &known).await })
     }
 
     fn prepare_with<'e>(

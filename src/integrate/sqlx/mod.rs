@@ -149,8 +149,8 @@ impl<DB: Database> Pool<DB> {
         Ok(Transaction::of(self.clone(), raw, used))
     }
 
-    async fn take(&self) -> Result<PoolConnection<DB>, Error> {
-        self.0.meter.acquire(self.0.raw.acquire(), refusal).await
+    fn take(&self) -> impl Future<Output = Result<PoolConnection<DB>, Error>> {
+        self.0.meter.acquire(self.0.raw.acquire(), refusal)
     }
 }
 

@@ -56,40 +56,22 @@ where
     }
 }
 
-pin_project! {
-    /// A query that gives at most one row.
-    pub(super) struct One<F> {
-        #[pin]
-        future: F,
-        call: QueryCall,
-        known: KnownQuery,
-    }
-}
-
-impl<F> One<F> {
-    pub(super) fn of(future: F, known: KnownQuery) -> Self {
-        Self { future, call: known.query().call(), known }
-    }
-}
-
-impl<F, T> Future for One<F>
-where
-    F: Future<Output = Result<Option<T>, Error>>,
-{
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let output = ready!(this.call.during(|| this.future.poll(cx)));
-        match &output {
-            Ok(row) => {
-                this.call.stop();
-                this.known.returned(u64::from(row.is_some()));
-            }
-            Err(error) => this.call.fail(&code(error)),
+/// A query that gives at most one row, from the first poll of this on.
+pub(super) async fn one<R>(
+    row: impl Future<Output = Result<Option<R>, Error>>,
+    known: &KnownQuery,
+) -> Result<Option<R>, Error> {
+    // Dropped where it is polled if that panics, or if it is given up.
+    let call = known.query().start();
+    let row = row.await;
+    match &row {
+        Ok(row) => {
+            call.stop();
+            known.returned(u64::from(row.is_some()));
         }
-        Poll::Ready(output)
+        Err(error) => call.fail(&code(error)),
     }
+    row
 }
 
 /// Where a future puts what its [`Generated`] stream gives next.
