@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use ::http::{HeaderMap, Method, Response, StatusCode, header::CONTENT_LENGTH};
+use ::http::{HeaderMap, Response, StatusCode, header::CONTENT_LENGTH};
 use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -51,12 +51,13 @@ impl<B: Body> Measured<B> {
             let expected = if grpc {
                 None
             } else {
-                content_length(&head.headers).or_else(|| body.size_hint().exact())
+                body.size_hint().exact().or_else(|| content_length(&head.headers))
             };
             // A call that fails at once has nothing but a head.
             let failed = if grpc { grpc::failure(&head.headers) } else { None };
             // What will not be asked for has been handed over.
-            let nothing = has_no_body(exchange.method(), head.status)
+            let nothing = exchange.is_head()
+                || has_no_body(head.status)
                 || body.is_end_stream()
                 || expected == Some(0);
             if nothing {
@@ -69,10 +70,9 @@ impl<B: Body> Measured<B> {
     }
 }
 
-/// Its body is there for the length of it, and never sent.
-fn has_no_body(method: &Method, status: StatusCode) -> bool {
-    method == Method::HEAD
-        || status.is_informational()
+/// Its body is there for the length of it, and never sent; as it is with every `HEAD`.
+fn has_no_body(status: StatusCode) -> bool {
+    status.is_informational()
         || status == StatusCode::NO_CONTENT
         || status == StatusCode::NOT_MODIFIED
 }

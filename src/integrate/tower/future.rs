@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use ::http::Response;
@@ -41,16 +41,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let watched = Unwinding(this.exchange);
-        let polled = this.future.poll(cx);
-        let exchange = watched.0.take();
-        let output = match polled {
-            Poll::Pending => {
-                *watched.0 = exchange;
-                return Poll::Pending;
-            }
-            Poll::Ready(output) => output,
-        };
-        Poll::Ready(match (output, exchange) {
+        let output = ready!(this.future.poll(cx));
+        Poll::Ready(match (output, watched.0.take()) {
             (Ok(response), exchange) => Ok(Measured::of(response, exchange)),
             (Err(error), exchange) => {
                 if let Some(exchange) = exchange {

@@ -3,11 +3,9 @@
 //! Two tables that only grow. Methods and routes are few, as routes are templates; what does not
 //! fit is resolved in the registry each time, which bounds it too.
 
-use std::time::Instant;
-
 use ::http::{HeaderMap, Method, StatusCode};
 
-use super::body::content_length;
+use super::{super::since::Since, Server, body::content_length};
 use crate::{
     front::{InstrumentBuilder, Lazy},
     handle::Highwater,
@@ -32,12 +30,13 @@ const PANIC: &str = "panic";
 
 pub(super) struct Series {
     duration: InstrumentBuilder<Histogram>,
-    request_size: InstrumentBuilder<Histogram>,
-    response_size: InstrumentBuilder<Histogram>,
+    /// The request's and the response's; made if they are asked for.
+    sizes: [InstrumentBuilder<Histogram>; 2],
+    with_sizes: bool,
     active_requests: InstrumentBuilder<UpDownCounter>,
     scheme: String,
     active: [OnceCell<UpDownCounter>; METHODS.len()],
-    routes: Box<[OnceCell<Arc<Endpoint>>]>,
+    routes: Box<[OnceCell<Box<Endpoint>>]>,
 }
 
 /// One method of one route.
@@ -51,58 +50,57 @@ struct Endpoint {
 struct Outcome {
     status: Option<StatusCode>,
     error: Option<&'static str>,
-    duration: Lazy<Histogram>,
-    request_size: Lazy<Histogram>,
-    response_size: Lazy<Histogram>,
+    duration: Histogram,
+    sizes: Option<[Lazy<Histogram>; 2]>,
 }
 
 impl Series {
-    pub(super) fn new(hw: &Highwater, scheme: &str) -> Self {
+    pub(super) fn new(hw: &Highwater) -> Self {
         let histogram = |name, unit, help| hw.histogram(name).unit(unit).help(help);
-        Self::of(
-            [
-                histogram(
-                    semconv::HTTP_SERVER_REQUEST_DURATION,
-                    Unit::SECONDS,
-                    "Duration of HTTP server requests.",
-                ),
-                histogram(
-                    semconv::HTTP_SERVER_REQUEST_BODY_SIZE,
-                    Unit::BYTES,
-                    "Size of HTTP server request bodies.",
-                ),
-                histogram(
+        let size = |name, help| histogram(name, Unit::BYTES, help);
+        Self {
+            duration: histogram(
+                semconv::HTTP_SERVER_REQUEST_DURATION,
+                Unit::SECONDS,
+                "Duration of HTTP server requests.",
+            ),
+            sizes: [
+                size(semconv::HTTP_SERVER_REQUEST_BODY_SIZE, "Size of HTTP server request bodies."),
+                size(
                     semconv::HTTP_SERVER_RESPONSE_BODY_SIZE,
-                    Unit::BYTES,
                     "Size of HTTP server response bodies.",
                 ),
             ],
-            hw.up_down_counter(semconv::HTTP_SERVER_ACTIVE_REQUESTS)
+            with_sizes: false,
+            active_requests: hw
+                .up_down_counter(semconv::HTTP_SERVER_ACTIVE_REQUESTS)
                 .unit(Unit::known("{request}"))
                 .help("Number of active HTTP server requests."),
-            scheme,
-        )
+            scheme: "http".to_owned(),
+            active: Default::default(),
+            routes: table(),
+        }
     }
 
-    fn of(
-        [duration, request_size, response_size]: [InstrumentBuilder<Histogram>; 3],
-        active_requests: InstrumentBuilder<UpDownCounter>,
-        scheme: &str,
-    ) -> Self {
+    /// The same without what has been found so far.
+    pub(super) fn anew(&self) -> Self {
         Self {
-            duration,
-            request_size,
-            response_size,
-            active_requests,
-            scheme: scheme.to_owned(),
+            duration: self.duration.clone(),
+            sizes: self.sizes.clone(),
+            with_sizes: self.with_sizes,
+            active_requests: self.active_requests.clone(),
+            scheme: self.scheme.clone(),
             active: Default::default(),
-            routes: (0..ROUTES).map(|_| OnceCell::new()).collect(),
+            routes: table(),
         }
     }
 
     pub(super) fn with_scheme(&self, scheme: &str) -> Self {
-        let histograms = [&self.duration, &self.request_size, &self.response_size];
-        Self::of(histograms.map(Clone::clone), self.active_requests.clone(), scheme)
+        Self { scheme: scheme.to_owned(), ..self.anew() }
+    }
+
+    pub(super) fn with_sizes(&self) -> Self {
+        Self { with_sizes: true, ..self.anew() }
     }
 
     pub(super) fn scheme(&self) -> &str {
@@ -122,19 +120,20 @@ impl Series {
         })
     }
 
-    fn endpoint(&self, method: usize, route: Option<&str>) -> Arc<Endpoint> {
+    fn find(&self, method: usize, route: Option<&str>) -> Place {
         let make = || {
             let route = route.map(Into::into);
-            Arc::new(Endpoint { method, route, outcomes: Default::default() })
+            Box::new(Endpoint { method, route, outcomes: Default::default() })
         };
         let hash = quick_hash(method as u64, route.unwrap_or("")) as usize;
         for probe in 0..PROBES {
-            let known = self.routes[(hash + probe) % ROUTES].get_or_init(make);
+            let at = (hash + probe) % ROUTES;
+            let known = self.routes[at].get_or_init(make);
             if known.method == method && known.route.as_deref() == route {
-                return known.clone();
+                return Place::Table(at);
             }
         }
-        make()
+        Place::Own(make())
     }
 
     fn outcome(
@@ -143,7 +142,7 @@ impl Series {
         status: Option<StatusCode>,
         error: Option<&'static str>,
     ) -> Outcome {
-        let build = |of: &InstrumentBuilder<Histogram>| -> Lazy<Histogram> {
+        let name = |of: &InstrumentBuilder<Histogram>| {
             let mut series = of
                 .clone()
                 .label(semconv::HTTP_REQUEST_METHOD, METHODS[endpoint.method])
@@ -160,24 +159,35 @@ impl Series {
                 (None, Some(status)) => series.label(semconv::ERROR_TYPE, status.as_str()),
                 (None, None) => series,
             }
-            .into()
         };
         Outcome {
             status,
             error,
-            duration: build(&self.duration),
-            request_size: build(&self.request_size),
-            response_size: build(&self.response_size),
+            duration: name(&self.duration).build(),
+            sizes: self.with_sizes.then(|| self.sizes.each_ref().map(|size| name(size).into())),
         }
     }
 }
 
+fn table() -> Box<[OnceCell<Box<Endpoint>>]> {
+    (0..ROUTES).map(|_| OnceCell::new()).collect()
+}
+
+/// Where an endpoint is found again; not by a count of references, which two cores would write to
+/// with each request.
+enum Place {
+    Table(usize),
+    /// The table has no room for it.
+    Own(Box<Endpoint>),
+}
+
 /// One request, from its arrival to its end. Dropped before, it was cancelled, or panicked.
 pub(super) struct Exchange {
-    series: Arc<Series>,
-    endpoint: Arc<Endpoint>,
-    method: Method,
-    begun: Instant,
+    server: Arc<Server>,
+    place: Place,
+    method: usize,
+    is_head: bool,
+    begun: Since,
     request_size: Option<u64>,
     status: Option<StatusCode>,
     ended: bool,
@@ -185,28 +195,30 @@ pub(super) struct Exchange {
 
 impl Exchange {
     pub(super) fn begin(
-        series: &Arc<Series>,
+        server: &Arc<Server>,
         method: &Method,
         route: Option<&str>,
         headers: &HeaderMap,
     ) -> Self {
-        let begun = Instant::now();
+        let begun = Since::now();
+        let series = &server.series;
         let known = METHODS.iter().position(|known| *known == method.as_str());
         let at = known.unwrap_or(METHODS.len() - 1);
         series.active(at).add(1);
         Self {
-            endpoint: series.endpoint(at, route),
-            series: series.clone(),
-            method: method.clone(),
+            server: server.clone(),
+            place: series.find(at, route),
+            method: at,
+            is_head: method == Method::HEAD,
             begun,
-            request_size: content_length(headers),
+            request_size: if series.with_sizes { content_length(headers) } else { None },
             status: None,
             ended: false,
         }
     }
 
-    pub(super) fn method(&self) -> &Method {
-        &self.method
+    pub(super) fn is_head(&self) -> bool {
+        self.is_head
     }
 
     pub(super) fn status(&mut self, status: StatusCode) {
@@ -226,19 +238,27 @@ impl Exchange {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        self.series.active(self.endpoint.method).add(-1);
-        let elapsed = self.begun.elapsed();
+        let series = &self.server.series;
+        series.active(self.method).add(-1);
+        let seconds = self.begun.seconds();
+        let endpoint = match &self.place {
+            Place::Table(at) => self.server.series.routes[*at].get(),
+            Place::Own(endpoint) => Some(endpoint),
+        };
+        // What was found is still there.
+        let Some(endpoint) = endpoint else { return };
         let record = |outcome: &Outcome| {
-            outcome.duration.get().record_duration(elapsed);
-            if let Some(bytes) = self.request_size {
-                outcome.request_size.get().record(bytes as f64);
-            }
-            if let Some(bytes) = sent {
-                outcome.response_size.get().record(bytes as f64);
+            outcome.duration.record(seconds);
+            if let Some([request, response]) = &outcome.sizes {
+                for (size, bytes) in [(request, self.request_size), (response, sent)] {
+                    if let Some(bytes) = bytes {
+                        size.get().record(bytes as f64);
+                    }
+                }
             }
         };
-        let make = || self.series.outcome(&self.endpoint, self.status, error);
-        for known in &self.endpoint.outcomes {
+        let make = || series.outcome(endpoint, self.status, error);
+        for known in &endpoint.outcomes {
             let known = once(known, make);
             if known.status == self.status && known.error == error {
                 return record(known);
@@ -250,6 +270,8 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.end(Some(if std::thread::panicking() { PANIC } else { CANCELLED }), None);
+        if !self.ended {
+            self.end(Some(if std::thread::panicking() { PANIC } else { CANCELLED }), None);
+        }
     }
 }

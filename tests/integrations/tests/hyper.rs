@@ -191,6 +191,7 @@ async fn a_service_of_hyper_alone() {
     let receiver = Receiver::always(Reaction::ok());
     let hw = points::pushing(&receiver).start().unwrap();
     let service = integrate::tower::http(&hw)
+        .body_sizes()
         .route(|uri, _| (uri.path() == "/count").then_some("/count"))
         .layer(Plain);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -286,6 +286,7 @@ async fn requests_of_a_server() {
         .route("/fails", post(async |_: Bytes| StatusCode::SERVICE_UNAVAILABLE))
         .layer(
             integrate::tower::http(&hw)
+                .body_sizes()
                 .route(|_, request| request.get::<MatchedPath>().map(MatchedPath::as_str)),
         );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

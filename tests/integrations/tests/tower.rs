@@ -68,6 +68,7 @@ async fn serve(hw: &Highwater) -> SocketAddr {
         .route("/upload", post(async |_: HeaderMap, body: Bytes| body.len().to_string()))
         .layer(
             integrate::tower::http(hw)
+                .body_sizes()
                 .scheme("https")
                 .route(|_, request| request.get::<MatchedPath>().map(MatchedPath::as_str)),
         );
@@ -210,5 +211,6 @@ async fn more_routes_than_the_table_holds() {
         points.all(DURATION).filter_map(|point| point.count).sum::<u64>() == 1400
     });
     assert!(points.all(DURATION).all(|point| point.count == Some(2)));
+    assert_eq!(points.all(SENT).count(), 0, "nobody asked for it");
     hw.shutdown(Duration::from_secs(5)).unwrap();
 }
