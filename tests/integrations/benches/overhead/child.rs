@@ -42,24 +42,20 @@ impl Child {
 
     /// Has it do its transactions for a while.
     pub(crate) fn run(&mut self, span: Duration) -> Run {
-        let before = self.processor_time();
-        let input = self.input.as_mut().unwrap();
-        writeln!(input, "{}", span.as_millis()).unwrap();
-        let line = self.line();
-        let spent = self.processor_time() - before;
+        let line = self.ask(format_args!("{}", span.as_millis()));
         let figures: Vec<f64> = line.split(' ').map(|figure| figure.parse().unwrap()).collect();
-        let [count, elapsed, p99] = figures[..] else { panic!("{line}") };
+        let [count, elapsed, p99, spent] = figures[..] else { panic!("{line}") };
         Run { throughput: count / elapsed, p99, cpu: spent / count }
     }
 
-    /// Processor time of all its threads, as the scheduler counts it.
-    pub(crate) fn processor_time(&self) -> f64 {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
-        let ran = |task: std::fs::DirEntry| -> Option<u64> {
-            let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse().ok()
-        };
-        tasks.flatten().filter_map(ran).sum::<u64>() as f64 * 1e-9
+    fn ask(&mut self, what: std::fmt::Arguments<'_>) -> String {
+        writeln!(self.input.as_mut().unwrap(), "{what}").unwrap();
+        self.line()
+    }
+
+    /// What the server has spent so far.
+    pub(crate) fn processor_time(&mut self) -> f64 {
+        self.ask(format_args!("")).parse().unwrap()
     }
 
     pub(crate) fn end(&mut self) {
@@ -90,6 +86,12 @@ pub(crate) fn be(what: &str, database: Option<&str>, push: Option<&str>) {
         ("rusqlite", _) => transactions::rusqlite(hw.as_ref()),
         _ => panic!("no such child: {what}"),
     }
+}
+
+/// Processor seconds of all this process' threads, of those that have ended too.
+pub(crate) fn spent() -> f64 {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    spent.tv_sec as f64 + spent.tv_nsec as f64 * 1e-9
 }
 
 pub(crate) fn say(line: std::fmt::Arguments<'_>) {

@@ -12,9 +12,11 @@
 //! cargo bench -p highwater-integrations --bench overhead -- --quick    # three short pairs: no figures
 //! ```
 //!
-//! Both sides run all the time, each in a process of its own; they are loaded in turn, in pairs
-//! whose order alternates, so that what the machine does meanwhile falls on both. Of each pair the
-//! ratios of throughput, 99th percentile and processor time for each request are taken; printed are
+//! Each side is a process of its own; they are loaded in turn, in pairs whose order alternates, so
+//! that what the machine does meanwhile falls on both: servers in turns of a tenth of a second, and
+//! each pair of them has processes of its own, as two runs of one program differ too. `--same` has
+//! both sides without highwater: what is printed then is what the bench itself sees in nothing.
+//! Processor time is what each process says of all its threads. Of each pair the ratios of throughput, 99th percentile and processor time for each request are taken; printed are
 //! their medians with 95% intervals (by order statistics: nothing is assumed of how they scatter),
 //! and at the end what is claimed of them and whether it held. `--check` makes that the exit
 //! status.
@@ -60,7 +62,8 @@ fn main() {
     let collector = Receiver::always(Reaction::ok());
     let both = |what: &str, database: Option<&str>| {
         let start = |push: Option<&str>| Child::start(what, database, push);
-        [start(None), start(Some(&collector.url()))]
+        let url = collector.url();
+        [start(None), start((!is("--same")).then_some(&url))]
     };
     let mut held = true;
     if wanted("server") || wanted("sqlx") {
@@ -68,9 +71,13 @@ fn main() {
         database.ask(transactions::TABLES).expect("tables");
         let url = database.url();
         if wanted("server") {
-            let mut children = both("server", Some(&url));
             let pairs = match wrk::find() {
-                Some(wrk) => Pairs::run("server", pairs, |at| wrk.load(&children[at], span)),
+                Some(wrk) => Pairs::run("server", pairs, |first| {
+                    let mut servers = both("server", Some(&url));
+                    // Caches, the allocator, the connections.
+                    wrk.load(&mut servers, first, Duration::from_millis(500));
+                    wrk.load(&mut servers, first, span)
+                }),
                 None => {
                     println!("SKIPPED: the server: there is no wrk; Debian's package `wrk` has it");
                     None
@@ -80,19 +87,29 @@ fn main() {
                 pairs.claim("median ratio of throughput", |run| run.throughput, 0.98, f64::ge)
                     & pairs.claim("median ratio of CPU per request", |run| run.cpu, 1.02, f64::le)
             });
-            children.iter_mut().for_each(Child::end);
         }
         if wanted("sqlx") {
-            let mut children = both("sqlx", Some(&url));
-            Pairs::run("sqlx", pairs, |at| children[at].run(span));
+            in_turn("sqlx", pairs, span, both("sqlx", Some(&url)));
         }
     }
     if wanted("rusqlite") {
-        let mut children = both("rusqlite", None);
-        Pairs::run("rusqlite", pairs, |at| children[at].run(span));
+        in_turn("rusqlite", pairs, span, both("rusqlite", None));
     }
     println!("\n{} pushes arrived", collector.received().len());
     if is("--check") && !held {
         std::process::exit(1);
     }
+}
+
+/// Both sides run all the time, and do something in turn.
+fn in_turn(what: &str, pairs: usize, span: Duration, mut children: [Child; 2]) {
+    // Caches, the allocator, the processor's clock.
+    children.iter_mut().for_each(|child| {
+        child.run(span);
+    });
+    Pairs::run(what, pairs, |first| {
+        let one = children[first].run(span);
+        let other = children[1 - first].run(span);
+        if first == 0 { [one, other] } else { [other, one] }
+    });
 }

@@ -17,16 +17,16 @@ pub(crate) struct Pairs(Vec<[Run; 2]>);
 type Figure = fn(&Run) -> f64;
 
 impl Pairs {
-    /// `run` loads the side without (0) or with (1) it. Prints what came of it.
-    pub(crate) fn run(what: &str, count: usize, mut run: impl FnMut(usize) -> Run) -> Option<Self> {
-        // Caches, the allocator, the processor's clock.
-        let _ = (run(0), run(1));
+    /// `run` loads one side after the other: that without it (0) or with it (1) first, as it is told.
+    /// Prints what came of it.
+    pub(crate) fn run(
+        what: &str,
+        count: usize,
+        mut run: impl FnMut(usize) -> [Run; 2],
+    ) -> Option<Self> {
         let mut pairs = Self(Vec::with_capacity(count));
         for pair in 0..count {
-            let first = pair % 2;
-            let one = run(first);
-            let other = run(1 - first);
-            pairs.0.push(if first == 0 { [one, other] } else { [other, one] });
+            pairs.0.push(run(pair % 2));
             eprint!("\r{what}: pair {} of {count}", pair + 1);
         }
         eprintln!();

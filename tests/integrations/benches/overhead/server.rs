@@ -1,5 +1,7 @@
 //! The server: one row by its key.
 
+use std::io::BufRead;
+
 use axum::{
     Router,
     extract::{MatchedPath, Path, State},
@@ -10,13 +12,15 @@ use highwater::{Highwater, integrate};
 use sqlx::{Executor, Postgres, Row, postgres::PgPoolOptions};
 use tokio::net::TcpListener;
 
-use super::child::say;
+use super::child::{say, spent};
 
 type Measured = integrate::sqlx::Pool<Postgres>;
 
 pub(crate) fn serve(database: &str, hw: Option<&Highwater>) {
     std::thread::spawn(|| {
-        let _ = std::io::stdin().read_line(&mut String::new());
+        for _ in std::io::stdin().lock().lines() {
+            say(format_args!("{}", spent()));
+        }
         std::process::exit(0);
     });
     let runtime =

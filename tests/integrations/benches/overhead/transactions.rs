@@ -8,7 +8,7 @@ use std::{
 use highwater::{Highwater, integrate};
 use sqlx::{Row, postgres::PgPoolOptions};
 
-use super::child::say;
+use super::child::{say, spent};
 
 pub(crate) const TABLES: &str = "\
     CREATE TABLE orders AS SELECT n AS id, n % 97 AS total FROM generate_series(1, 10000) g(n);
@@ -20,18 +20,18 @@ pub(crate) const TABLES: &str = "\
 
 const CLIENTS: i32 = 4;
 
-/// Does what `work` does, as often as it is told to, and says how many, how long, and the 99th
-/// percentile.
+/// Does what `work` does, as often as it is told to, and says how many, how long, the 99th percentile,
+/// and what it spent.
 fn as_told(mut work: impl FnMut(Instant) -> Vec<f64>) {
     say(format_args!("ready"));
     for line in std::io::stdin().lock().lines() {
         let span = Duration::from_millis(line.unwrap().parse().unwrap());
-        let begun = Instant::now();
+        let (begun, before) = (Instant::now(), spent());
         let mut latencies = work(begun + span);
-        let elapsed = begun.elapsed().as_secs_f64();
+        let (elapsed, spent) = (begun.elapsed().as_secs_f64(), spent() - before);
         latencies.sort_by(f64::total_cmp);
         let count = latencies.len();
-        say(format_args!("{count} {elapsed} {}", latencies[count * 99 / 100]));
+        say(format_args!("{count} {elapsed} {} {spent}", latencies[count * 99 / 100]));
     }
 }
 
