@@ -1,13 +1,18 @@
 //! Work to be timed: what a cache in front of a query does.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    hash::{BuildHasherDefault, DefaultHasher},
+};
 
 const ENTRIES: u64 = 1_000;
 
 /// Looks keys up. Formatting, hashing and comparing leave few of a core's units idle; a bare
 /// chain of multiplications would hide the cost of a timer in its shadow.
 pub(crate) struct LookUps {
-    entries: HashMap<String, u64>,
+    /// Hashed alike in every sample: else its layout, drawn anew, varies by more than a timer takes.
+    entries: HashMap<String, u64, BuildHasherDefault<DefaultHasher>>,
     key: String,
     next: u64,
 }
