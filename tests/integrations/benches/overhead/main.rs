@@ -74,8 +74,6 @@ fn main() {
             let pairs = match wrk::find() {
                 Some(wrk) => Pairs::run("server", pairs, |first| {
                     let mut servers = both("server", Some(&url));
-                    // Caches, the allocator, the connections.
-                    wrk.load(&mut servers, first, Duration::from_millis(500));
                     wrk.load(&mut servers, first, span)
                 }),
                 None => {

@@ -3,7 +3,8 @@
 //! What a machine does besides changes from one second to the next by more than what is to be
 //! measured, so the servers take turns of a tenth of a second: whose turn it is not has its wrk stopped.
 //! What was under way when it was stopped is served in the few milliseconds that its turn has
-//! longer; that it was answered late is left out of the 99th percentile.
+//! longer. Latencies are of a second before, each server's alone: wrk takes a pause for requests it
+//! ought to have sent, and adds them as slow ones.
 
 use std::{
     io::Write,
@@ -14,7 +15,7 @@ use std::{
 
 use super::{child, pairs::Run};
 
-const CONNECTIONS: u32 = 16;
+const CONNECTIONS: &str = "16";
 const TURN: Duration = Duration::from_millis(100);
 const REST: Duration = Duration::from_millis(4);
 
@@ -31,6 +32,7 @@ struct Side<'a> {
     wrk: Child,
     ran: Duration,
     spent: f64,
+    p99: f64,
 }
 
 /// Sends signals: a shell does so without another process.
@@ -53,13 +55,18 @@ impl Wrk {
         let turns = (span.as_secs_f64() / TURN.as_secs_f64()).round() as u32;
         // wrk counts in whole seconds, and is to end while both are stopped.
         let length = ((TURN + 2 * REST) * 2 * turns).as_secs() + 1;
+        // And it warms caches, the allocator and the pools.
+        let steady = [first, 1 - first].map(|at| figures(self.start(&servers[at].greeting, 1)));
         let begun = Instant::now();
         let mut shell = Command::new("sh").stdin(Stdio::piped()).spawn().unwrap();
         let mut signals = Signals(shell.stdin.take().unwrap());
+        let mut at = 0;
         let mut sides = servers.each_mut().map(|server| {
-            let wrk = self.start(&server.greeting, length, turns);
+            let wrk = self.start(&server.greeting, length);
             signals.send("STOP", &wrk);
-            Side { server, wrk, ran: Duration::ZERO, spent: 0.0 }
+            let (_, p99) = steady[(first + at) % 2];
+            at += 1;
+            Side { server, wrk, ran: Duration::ZERO, spent: 0.0, p99 }
         });
         for turn in 0..2 * turns as usize {
             // First, second, second, first.
@@ -77,32 +84,36 @@ impl Wrk {
         std::thread::sleep(end.saturating_duration_since(Instant::now()));
         sides.iter().for_each(|side| signals.send("CONT", &side.wrk));
         let runs = sides.map(|side| {
-            let ran = side.wrk.wait_with_output().unwrap();
-            let text = String::from_utf8_lossy(&ran.stdout);
-            let line = text.lines().find_map(|line| line.strip_prefix("FIGURES "));
-            let figures =
-                line.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&ran.stderr)));
-            let figures: Vec<f64> = figures.split(' ').map(|f| f.parse().unwrap()).collect();
-            let [count, p99, errors] = figures[..] else { panic!("{text}") };
-            assert_eq!(errors, 0.0, "{text}");
+            let (count, _) = figures(side.wrk);
             let throughput = count / side.ran.as_secs_f64();
-            Run { throughput, p99: p99 * 1e-6, cpu: side.spent / count }
+            Run { throughput, p99: side.p99, cpu: side.spent / count }
         });
         drop(signals);
         shell.wait().unwrap();
         runs
     }
 
-    fn start(&self, address: &str, length: u64, turns: u32) -> Child {
+    fn start(&self, address: &str, length: u64) -> Child {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/overhead/orders.lua");
         Command::new(&self.0)
-            .args(["-t1", "-c", &CONNECTIONS.to_string(), "-d", &format!("{length}s")])
+            .args(["-t1", "-c", CONNECTIONS, "-d", &format!("{length}s")])
             .args(["--timeout", "30s", "-s", script])
             .arg(format!("http://{address}"))
-            .env("STOPPED", (CONNECTIONS * turns).to_string())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap()
     }
+}
+
+/// How many requests it made, and the 99th percentile in seconds.
+fn figures(wrk: Child) -> (f64, f64) {
+    let ran = wrk.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&ran.stdout);
+    let line = text.lines().find_map(|line| line.strip_prefix("FIGURES "));
+    let figures = line.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&ran.stderr)));
+    let figures: Vec<f64> = figures.split(' ').map(|figure| figure.parse().unwrap()).collect();
+    let [count, p99, errors] = figures[..] else { panic!("{text}") };
+    assert_eq!(errors, 0.0, "{text}");
+    (count, p99 * 1e-6)
 }
