@@ -16,10 +16,10 @@
 //! that what the machine does meanwhile falls on both: servers in turns of a tenth of a second, and
 //! each pair of them has processes of its own, as two runs of one program differ too. `--same` has
 //! both sides without highwater: what is printed then is what the bench itself sees in nothing.
-//! Processor time is what each process says of all its threads. Of each pair the ratios of throughput, 99th percentile and processor time for each request are taken; printed are
-//! their medians with 95% intervals (by order statistics: nothing is assumed of how they scatter),
-//! and at the end what is claimed of them and whether it held. `--check` makes that the exit
-//! status.
+//! Processor time is what each process says of all its threads. Of each pair the ratios of throughput,
+//! 99th percentile and processor time for each request are taken; printed are their medians with 95%
+//! intervals (by order statistics: nothing is assumed of how they scatter), and at the end what is
+//! claimed of them and whether it held. `--check` makes that the exit status.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../../../support/postgres.rs"]
