@@ -12,11 +12,11 @@ program=${CARGO_TARGET_DIR:-target}/release/highwater-instructions
 
 # case     instructions, the loop around it included; quiet: of a series that is seldom recorded
 budgets="
-quiet_timed  275
+quiet_timed  288
 quiet_record 257
 timed        122
 try_timed    127
-thinned       49
+thinned       40
 record        76
 counter       14
 watch          6

@@ -119,15 +119,15 @@ impl QueryCore {
     /// In line only for a call that is counted and not timed: all that it takes is less than a call.
     #[inline(always)]
     fn succeed(&self, started: Start) {
-        match &self.kind {
-            Kind::Thinned { thin, .. } if started == Start::UNTIMED => {
-                thin.calls.0.add_at(lease::held(), 1);
-            }
-            _ => self.succeed_timed(started),
+        if started == Start::UNTIMED
+            && let Kind::Thinned { thin, .. } = &self.kind
+        {
+            return thin.calls.0.add_at(lease::held(), 1);
         }
+        self.succeed_timed(started);
     }
 
-    #[inline(never)]
+    #[inline]
     fn succeed_timed(&self, started: Start) {
         if started == Start::NONE {
             return;
